@@ -1,0 +1,1 @@
+"""Rows in, one vector out: robust rules and server optimisers."""

@@ -1,0 +1,1 @@
+"""Adversaries, for evaluation only; only the simulation driver may import this room."""

@@ -1,0 +1,1 @@
+"""Credential, enrolment, handshake, session, record."""

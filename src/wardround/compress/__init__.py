@@ -1,0 +1,1 @@
+"""Codecs: sparsify, quantise, entropy coding; which of them are linear."""

@@ -1,0 +1,1 @@
+"""Scorer, threshold, explanation, alert."""

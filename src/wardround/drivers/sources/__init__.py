@@ -1,0 +1,1 @@
+"""Data sets and traffic as their owners publish them -> Table."""

@@ -1,0 +1,1 @@
+"""The round as state machines, and pipeline.py: the whole path on one screen."""

@@ -1,0 +1,1 @@
+"""The server learns a sum, never a summand: the lattice scheme, one file per role."""

@@ -1,0 +1,1 @@
+"""packets -> flows -> feature rows: schema, table, splits, partitions, federated scaling."""

@@ -1,0 +1,124 @@
+"""The one form in which traffic reaches training: a table of feature rows with labels.
+
+Every data source (files, generator, later packets) gives a ``Table``. The schema's id travels with every
+update, so that gateways with different features cannot be averaged by accident.
+
+Laws: ``rows(t, all) == t``; ``concat([t]) == t``; a schema's id changes with every name, kind or vocabulary.
+What it does not do: read files (drivers/sources), scale (scaling.py), split (split.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from wardround.arrays import F32, F64, I32, I64
+
+Kind = Literal["numeric", "flag", "category"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One feature. ``numeric``: any real, NaN where missing. ``flag``: 0 or 1 (or a share in between), NaN where
+    missing. ``category``: a code 0..len(vocabulary)-1; every value not in the vocabulary, and a missing one, is NaN.
+    """
+
+    name: str
+    kind: Kind = "numeric"
+    vocabulary: tuple[str, ...] = ()
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Names, kinds and vocabularies of the feature columns, in order; fixed before any data is seen."""
+
+    name: str
+    columns: tuple[Column, ...]
+
+    @cached_property
+    def id(self) -> str:
+        """SHA-256 over name, columns, kinds and vocabularies, in hex."""
+        text = json.dumps([self.name, [[c.name, c.kind, list(c.vocabulary), c.unit] for c in self.columns]])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Class names in the order of the codes; ``benign`` is the code of normal traffic, None where there is none."""
+
+    names: tuple[str, ...]
+    benign: int | None
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A column of the file that is not a feature, and why: shown in the log and by ``wardround data inspect``."""
+
+    column: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Feature rows of one data set.
+
+    x [n, f]: raw values as the schema says (float32; categories as codes; NaN = missing; never infinite).
+    y [n]: class codes. group [n]: the natural client (device, capture, site) or -1; ``groups`` names them.
+    time [n]: seconds or any increasing order key for temporal splits, or None where the data carries no order.
+    """
+
+    schema: Schema
+    labels: Labels
+    x: F32
+    y: I64
+    group: I32
+    groups: tuple[str, ...] = ()
+    time: F64 | None = None
+    dropped: tuple[Dropped, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        n = len(self.y)
+        if self.x.shape != (n, len(self.schema.columns)) or self.group.shape != (n,):
+            raise ValueError(f"x {self.x.shape}, y {self.y.shape} and group {self.group.shape} do not fit together")
+        if self.time is not None and self.time.shape != (n,):
+            raise ValueError(f"time has shape {self.time.shape} for {n} rows")
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+def rows(table: Table, index: I64) -> Table:
+    """The rows ``index`` of ``table``, in that order."""
+    time = None if table.time is None else table.time[index]
+    return replace(table, x=table.x[index], y=table.y[index], group=table.group[index], time=time)
+
+
+def concat(tables: Sequence[Table]) -> Table:
+    """All rows of tables that share schema, labels and groups.
+
+    Raises:
+        ValueError: nothing to join, or the tables differ in schema, labels or groups.
+    """
+    if not tables:
+        raise ValueError("no table to join")
+    first = tables[0]
+    for other in tables[1:]:
+        if (other.schema.id, other.labels, other.groups) != (first.schema.id, first.labels, first.groups):
+            raise ValueError(f"tables of schema {first.schema.name} and {other.schema.name} cannot be joined")
+    times = [t.time for t in tables]
+    time = None if any(t is None for t in times) else np.concatenate([t for t in times if t is not None])
+    return replace(
+        first,
+        x=np.concatenate([t.x for t in tables]),
+        y=np.concatenate([t.y for t in tables]),
+        group=np.concatenate([t.group for t in tables]),
+        time=time,
+    )
