@@ -1,1 +1,13 @@
-"""Data sets and traffic as their owners publish them -> Table."""
+"""Data sources: a folder of files in their owners' layout -> one ``Table``. ``SOURCES`` names them all.
+
+Each is a frozen dataclass whose fields are the keys of ``[data]``; ``load(folder, rng)`` reads it. ``inspect.py``
+looks at any file or folder without training on it.
+"""
+
+from __future__ import annotations
+
+from wardround.drivers.sources.ciciomt2024 import CicIomt2024
+from wardround.drivers.sources.iot23 import Iot23
+from wardround.drivers.sources.wustl_ehms import WustlEhms
+
+SOURCES: dict[str, type] = {source.name: source for source in (CicIomt2024, Iot23, WustlEhms)}
