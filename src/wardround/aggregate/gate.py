@@ -1,0 +1,113 @@
+"""The gate before every rule: a row that is not a usable vector gets weight 0 and is named.
+
+Checked per row: a vector of the right length; finite; Euclidean norm within the limit; a weight that is finite and
+not negative. Law: refusing one row changes nothing for the others; the rule sees them as if the row had never come.
+Without this one NaN poisons the median, Krum and the geometric median of every library we measured.
+
+What it does not do: judge whether a usable row is honest; that is the rule's business. Under the lattice it sees
+cohort means, so a client's own norm has to be bounded on the client's side of the wall.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wardround.arrays import F32, F64, I64
+
+# float32 products of two rows must not overflow (3.4e38), also after a translation by another row of this size
+NORM_CEILING = 1e15
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A row that was refused: its position and why."""
+
+    row: int
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Gated:
+    """What may enter a rule.
+
+    ``rows`` [k, d] (the caller's own array where nothing was left out: read only), their ``norms`` [k] and
+    ``weights`` [k], all positive; ``kept`` [k]: their positions among the ``given`` rows. Rows of weight 0 are left out without blame:
+    a cohort that holds no data has no opinion.
+    """
+
+    rows: F32
+    norms: F64
+    weights: F64
+    kept: I64
+    given: int
+    refused: tuple[Refusal, ...]
+
+    def spread(self, values: F64) -> F64:
+        """``values`` [k] of the kept rows at their places among all rows, 0 elsewhere."""
+        out = np.zeros(self.given)
+        out[self.kept] = values
+        return out
+
+
+def gate(
+    rows: F32 | Sequence[F32], weights: F64, norm_limit: float = NORM_CEILING, dimension: int | None = None
+) -> Gated:
+    """Let the usable rows through. ``rows``: [m, d], or m vectors of which each may be malformed.
+
+    ``dimension`` is the length a row must have; where it is None, the array's own (a list needs it).
+
+    Raises:
+        ValueError: ``weights`` is not [m], or a list of rows comes without ``dimension``.
+    """
+    given = len(rows)
+    if np.shape(weights) != (given,):
+        raise ValueError(f"{given} rows came with weights of shape {np.shape(weights)}")
+    if dimension is None:
+        if not isinstance(rows, np.ndarray) or rows.ndim != 2:
+            raise ValueError("rows are an array [m, d], or a list together with the dimension they must have")
+        dimension = rows.shape[1]
+    norms = np.zeros(given)
+    refused, kept = [], []
+    for at in range(given):
+        row, weight = rows[at], float(weights[at])
+        norms[at], reason = _judge(row, dimension, min(norm_limit, NORM_CEILING))
+        if not reason and not 0 <= weight < np.inf:
+            reason = f"weight {weight} is not a finite number of 0 or more"
+        if reason:
+            refused.append(Refusal(at, reason))
+        elif weight > 0:
+            kept.append(at)
+    chosen = np.array(kept, dtype=np.int64)
+    usable = _take(rows, chosen, dimension)
+    return Gated(usable, norms[chosen], np.asarray(weights, dtype=np.float64)[chosen], chosen, given, tuple(refused))
+
+
+def _judge(row: F32, dimension: int, limit: float) -> tuple[float, str]:
+    """(Euclidean norm, why the row is refused or nothing)."""
+    if np.shape(row) != (dimension,):
+        return 0.0, f"shape {np.shape(row)}, ({dimension},) is due"
+    norm = _norm(np.asarray(row, dtype=np.float32))
+    if not np.isfinite(norm):
+        count = int(np.count_nonzero(~np.isfinite(row)))
+        return 0.0, f"{count} of {dimension} values are not finite"
+    return norm, f"norm {norm:.3g} is over the limit of {limit:.3g}" if norm > limit else ""
+
+
+def _norm(row: F32) -> float:
+    """Norm in one BLAS pass; a sum that is not finite is repeated in float64, where finite rows cannot overflow."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        fast = float(np.dot(row, row))
+        if np.isfinite(fast):
+            return math.sqrt(fast)
+        return float(np.sqrt(np.sum(np.square(row, dtype=np.float64))))
+
+
+def _take(rows: F32 | Sequence[F32], kept: I64, dimension: int) -> F32:
+    if isinstance(rows, np.ndarray):
+        return rows if len(kept) == len(rows) else rows[kept]
+    usable = [np.asarray(rows[at], dtype=np.float32) for at in kept]
+    return np.stack(usable) if usable else np.zeros((0, dimension), dtype=np.float32)

@@ -1,0 +1,135 @@
+"""Rows as affine combinations of points, so that most rules need one Gram matrix and one weighted sum.
+
+The points are the m rows, the origin, and vectors the server adds (a root direction, last round's centre). Krum, the
+geometric median, centred clipping, mixing and the rest only need inner products and return weights over the points: one
+blocked pass over [m, d], then work in m x m, then one product w @ X. A pre-aggregation (NNM, bucketing, clipping) is
+only a new ``mix`` matrix: no mixed copy of the rows is made.
+
+Precision: products are float32 over blocks of columns and added up in float64, about a centre near the cloud of rows.
+That centre is the mean of the half of the rows with the smallest norms: no row of a hostile minority, however long,
+moves it far, so the distances between honest rows keep their digits. In exact arithmetic the centre cancels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from wardround.arrays import F32, F64
+
+BLOCK_VALUES = 1 << 20  # float32 values of a block of columns: 4 MB, about a core's share of the cache
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """The vectors behind a stack: ``rows`` [m, d] with ``norms`` [m], the origin (index m), then ``extra`` ones."""
+
+    rows: F32
+    norms: F64
+    extra: tuple[F32, ...] = ()
+
+    @property
+    def count(self) -> int:
+        return len(self.rows) + 1 + len(self.extra)
+
+    @cached_property
+    def gram(self) -> F64:
+        """Inner products [p, p] of all points about one centre."""
+        m, d = self.rows.shape
+        near = np.sort(np.argsort(self.norms, kind="stable")[: (m + 1) // 2])
+        total = np.zeros((self.count, self.count))
+        for a, b in blocks(d, self.count):
+            part = self.rows[:, a:b]
+            centre = part[near].mean(axis=0)
+            shifted = np.empty((self.count, b - a), dtype=np.float32)
+            np.subtract(part, centre, out=shifted[:m])
+            np.negative(centre, out=shifted[m])
+            for at, vector in enumerate(self.extra, start=m + 1):
+                np.subtract(vector[a:b], centre, out=shifted[at])
+            total += shifted @ shifted.T
+        return total
+
+    def vector(self, weights: F64) -> F32:
+        """The point ``weights`` [p] @ points, [d]."""
+        m = len(self.rows)
+        out: F32 = weights[:m].astype(np.float32) @ self.rows
+        for weight, vector in zip(weights[m + 1 :], self.extra, strict=True):
+            if weight:
+                out += np.float32(weight) * vector
+        return out
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """k rows, each an affine combination of the points: ``mix`` [k, p], rows sum to 1; None: the rows themselves."""
+
+    points: Points
+    mix: F64 | None = None
+
+    @property
+    def count(self) -> int:
+        return len(self.points.rows) if self.mix is None else len(self.mix)
+
+    @property
+    def origin(self) -> int:
+        """Index of the origin among the points."""
+        return len(self.points.rows)
+
+    @cached_property
+    def coordinates(self) -> F64:
+        """``mix``, written out: [k, p]."""
+        return np.eye(self.count, self.points.count) if self.mix is None else self.mix
+
+    def mixed(self, matrix: F64) -> Stack:
+        """The stack of the rows ``matrix`` [j, k] @ these rows; each row of ``matrix`` sums to 1."""
+        return Stack(self.points, matrix @ self.coordinates)
+
+    def distances(self) -> F64:
+        """Squared Euclidean distances [k, k], float64, zero on the diagonal."""
+        gram, m = self.points.gram, self.origin
+        inner = gram[:m, :m] if self.mix is None else self.mix @ gram @ self.mix.T
+        norms = np.diag(inner)
+        out = norms[:, None] + norms[None, :] - 2 * inner
+        np.fill_diagonal(out, 0.0)
+        np.maximum(out, 0.0, out=out)  # rounding may leave a small negative number
+        return out
+
+    def distances_to(self, point: int) -> F64:
+        """Squared distances [k] of the rows to one of the points."""
+        gram, mix = self.points.gram, self.coordinates
+        inner = mix @ gram
+        own = np.einsum("kp,kp->k", inner, mix)
+        out: F64 = np.maximum(own - 2 * inner[:, point] + gram[point, point], 0.0)
+        return out
+
+    def vector(self, weights: F64) -> F32:
+        """The combination ``weights`` [k] @ rows, [d]."""
+        return self.points.vector(self.over_points(weights))
+
+    def over_points(self, weights: F64) -> F64:
+        """``weights`` [k] of the rows as weights [p] of the points."""
+        if self.mix is None:
+            return np.concatenate([weights, np.zeros(self.points.count - self.origin)])
+        return weights @ self.mix
+
+    def column_blocks(self) -> Iterator[tuple[slice, F32]]:
+        """(columns, rows of those columns [k, width]) one block after the other; read only."""
+        mix = None if self.mix is None else self.mix.astype(np.float32)
+        m, d = self.points.rows.shape
+        for a, b in blocks(d, max(m, self.count)):
+            part = self.points.rows[:, a:b]
+            if mix is not None:
+                mixed: F32 = mix[:, :m] @ part
+                for at, vector in enumerate(self.points.extra, start=m + 1):
+                    mixed += np.outer(mix[:, at], vector[a:b])
+                part = mixed
+            yield slice(a, b), part
+
+
+def blocks(d: int, rows: int) -> Iterator[tuple[int, int]]:
+    """Column ranges (from, to) of a width at which ``rows`` rows fit the cache."""
+    width = min(16384, max(1024, BLOCK_VALUES // max(rows, 1)))
+    return ((a, min(a + width, d)) for a in range(0, d, width))
