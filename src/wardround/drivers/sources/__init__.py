@@ -7,7 +7,13 @@ looks at any file or folder without training on it.
 from __future__ import annotations
 
 from wardround.drivers.sources.ciciomt2024 import CicIomt2024
+from wardround.drivers.sources.edge_iiotset import EdgeIiotset
 from wardround.drivers.sources.iot23 import Iot23
+from wardround.drivers.sources.nbaiot import NBaIot
+from wardround.drivers.sources.ton_iot import TonIot
 from wardround.drivers.sources.wustl_ehms import WustlEhms
+from wardround.drivers.sources.xiomt import XIomt
 
-SOURCES: dict[str, type] = {source.name: source for source in (CicIomt2024, Iot23, WustlEhms)}
+SOURCES: dict[str, type] = {
+    source.name: source for source in (CicIomt2024, WustlEhms, Iot23, TonIot, NBaIot, XIomt, EdgeIiotset)
+}

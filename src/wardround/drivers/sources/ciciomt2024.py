@@ -121,6 +121,7 @@ _V2 = Layout(
     ),
     advice=_ADVICE,
 )
+LAYOUTS = {"v1": _V1, "v2": _V2}
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ class CicIomt2024:
         Raises:
             DataError: nothing is found, a file is bad, or ``keep`` names a column that is not dropped.
         """
-        layout = _V1 if self.version == "v1" else _V2
+        layout = LAYOUTS[self.version]
         files = [(f, names) for f in find(folder, layout) if self._in_part(f) for names in [self._header(f)] if names]
         if not files:
             raise DataError(f"{folder}: no {layout.title} with part = {self.part!r} here. {_ADVICE}")

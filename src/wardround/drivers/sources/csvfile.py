@@ -142,7 +142,7 @@ def read(
     from pandas import read_csv
     from pandas.errors import ParserError
 
-    rows = 0
+    rows, walked = 0, False
     numeric, text = _present(wanted.numeric, names), _present(wanted.text, names)
     types: dict[str, Any] = dict.fromkeys(names, "str") | dict.fromkeys(numeric, "float64")
     try:
@@ -166,8 +166,9 @@ def read(
                 low_memory=False,
             )
             for chunk in chunks:
-                if chunk[names[-1]].isna().any():
+                if not walked and chunk[names[-1]].isna().any():
                     _diagnose(file, names, wanted, dialect, skip)  # a row cut short ends in missing fields
+                    walked = True
                 rows += len(chunk)
                 frame = chunk[[*numeric, *text]].copy()
                 for column in text:

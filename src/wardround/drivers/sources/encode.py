@@ -27,16 +27,19 @@ class Rows:
     """Gathers encoded rows, chunk by chunk, and becomes one ``Table``.
 
     ``max_rows`` (0 = all) caps the rows of each class in each file by a sample drawn from ``rng``; the rows that
-    stay keep their order. The cap is a uniform sample without replacement: every row gets a random key and the
-    smallest keys stay, so a file of any length needs memory for the cap only.
+    stay keep their order. ``words`` are the numbers that words stand for in numeric and flag columns read as text
+    (a column read as numbers needs none). The cap is a uniform sample without replacement: every row gets a
+    random key and the smallest keys stay, so a file of any length needs memory for the cap only.
     """
 
     schema: Schema
     labels: Labels
     rng: np.random.Generator
     max_rows: int = 0
+    words: Mapping[str, float] = field(default_factory=dict)
     infinite: Counter[str] = field(default_factory=Counter)
     unknown: Counter[str] = field(default_factory=Counter)
+    unread: Counter[str] = field(default_factory=Counter)
     _x: list[F32] = field(default_factory=list)
     _y: list[I64] = field(default_factory=list)
     _group: list[int] = field(default_factory=list)
@@ -69,6 +72,7 @@ class Rows:
         time = np.concatenate(self._time)
         found = [f"{name}: {n} infinite value(s) read as missing" for name, n in self.infinite.items()]
         found += [f"{name}: {n} value(s) outside the vocabulary read as missing" for name, n in self.unknown.items()]
+        found += [f"{name}: {n} value(s) that are no number read as missing" for name, n in self.unread.items()]
         if self.skipped:
             found.append(
                 f"max_rows = {self.max_rows}: {self.skipped} row(s) left out by a seeded sample per class and file"
@@ -91,7 +95,13 @@ class Rows:
             if unknown:
                 self.unknown[column.name] += unknown
             return codes
-        numbers, infinite = finite(values.to_numpy(dtype=np.float64, na_value=np.nan))
+        if values.dtype.kind == "f":
+            numbers, infinite = finite(values.to_numpy(dtype=np.float64))
+        else:
+            loose, unread = loose_numbers(values, self.words)
+            numbers, infinite = finite(loose)
+            if unread:
+                self.unread[column.name] += unread
         if infinite:
             self.infinite[column.name] += infinite
         return numbers
@@ -134,6 +144,17 @@ def category_codes(values: Series, vocabulary: tuple[str, ...]) -> tuple[F32, in
     return codes, int((outside & (words != "")).sum())
 
 
+def loose_numbers(values: Series, words: Mapping[str, float]) -> tuple[F64, int]:
+    """Numbers [n] from text in which ``words`` and hexadecimal numbers stand too; all else is NaN, and counted.
+
+    For columns in which the owners' own files mix numbers with words; other columns are read strictly.
+    """
+    distinct = {word: _loose(word, words) for word in values.unique()}
+    numbers = values.map(distinct).to_numpy(dtype=np.float64)
+    unread = np.isnan(numbers) & (values != "").to_numpy()
+    return numbers, int(unread.sum())
+
+
 def label_codes(words: Series, codes: Mapping[str, int], place: Place) -> I64:
     """Class codes [n] of the label words; the index of ``words`` is the row's number in the file.
 
@@ -147,3 +168,12 @@ def label_codes(words: Series, codes: Mapping[str, int], place: Place) -> I64:
         said = f"{word[:60]!r} is not a class of this data set" if word else "the label is missing"
         raise place.error(int(words.index[bad[0]]), f"{said} ({len(bad)} such row(s) in this part of the file)")
     return np.asarray(known, dtype=np.int64)
+
+
+def _loose(word: str, words: Mapping[str, float]) -> float:
+    if word in words:
+        return words[word]
+    try:
+        return float(int(word, 16)) if word.startswith("0x") else float(word)
+    except ValueError:
+        return np.nan

@@ -70,8 +70,8 @@ class DataFile:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a data set's files may lie: globs below the data folder, tried in order, and archives with a pattern
-    for their members. ``advice`` says where to get the data set.
+    """Where a data set's files may lie: globs below the data folder, tried in order (``a|b``: both together), and
+    archives with a pattern for their members. ``advice`` says where to get the data set.
     """
 
     title: str
@@ -93,7 +93,7 @@ def find(folder: Path, layout: Layout) -> list[DataFile]:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; name the one with your downloads by --data DIR or WARDROUND_DATA")
     for pattern in layout.patterns:
-        found = [path for path in folder.glob(pattern) if path.is_file()]
+        found = {path for part in pattern.split("|") for path in folder.glob(part) if path.is_file()}
         if found:
             return [on_disk(path) for path in sorted(found, key=lambda path: natural(str(path)))]
     for pattern in layout.archives:

@@ -197,18 +197,18 @@ def form_of(file: DataFile) -> Form:
     return form
 
 
-def flows(file: DataFile, form: Form) -> Iterator[DataFrame]:
-    """Chunks of a capture's columns.
+def flows(file: DataFile, form: Form, wanted: csvfile.Wanted = _WANTED) -> Iterator[DataFrame]:
+    """Chunks of a capture's wanted columns.
 
     Raises:
         DataError: the file is bad.
     """
     if form.dialect.delimiter == ",":
-        yield from csvfile.read(file, form.names, _WANTED, form.dialect, form.skip)
+        yield from csvfile.read(file, form.names, wanted, form.dialect, form.skip)
         return
     tail = form.names[-3:]
     joined = "   ".join(tail)
-    wanted = replace(_WANTED, text=(*CATEGORIES, "history", joined))
+    wanted = replace(wanted, text=(*(name for name in wanted.text if name not in tail), joined))
     for frame in csvfile.read(file, [*form.names[:-3], joined], wanted, form.dialect, form.skip):
         parts = frame[joined].str.split(r"\s+", n=2, regex=True, expand=True).reindex(columns=range(3)).fillna("")
         yield frame.drop(columns=joined).assign(**{name: parts[i] for i, name in enumerate(tail)})
