@@ -1,0 +1,72 @@
+"""One wide picture of a run for a README: learning curve, confusion matrix, clients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from wardround.drivers.sinks.figures_clients import HEAT, draw_ranked
+from wardround.drivers.sinks.figures_style import INK, canvas, style
+from wardround.drivers.sinks.figures_training import learning_panel
+from wardround.drivers.sinks.numerals import count
+from wardround.drivers.sinks.runfiles import RunFiles, load, series
+
+COUNTED = 8  # classes up to which a cell has room for its count
+
+
+def figure_png(run_folder: Path, path: Path) -> Path:
+    """Write the picture of a run to ``path`` (PNG, 2,100 pixels wide).
+
+    Raises:
+        DataError: the folder holds no finished run.
+    """
+    run = load(run_folder)
+    with style():
+        figure, (curve, confusion, clients) = canvas(4.3, widths=(1.35, 1, 1), width=14.0)
+        learning_panel(curve, run, "macro_f1")
+        curve.set_title("macro-F1 over the rounds")
+        curve.legend(loc="lower right", fontsize=8)
+        _confusion(confusion, run)
+        _clients(clients, run)
+        synthetic = "  (synthetic data)" if run.part("data").get("synthetic") else ""
+        name = f"{run.metrics.get('experiment')}{synthetic}: {len(run.rows('clients')):,} clients"
+        figure.suptitle(name, x=0.01, ha="left", fontsize=12, fontweight="bold")
+        figure.savefig(path, format="png", dpi=150, facecolor="white", metadata={"Software": None})
+    return path
+
+
+def _confusion(panel: Axes, run: RunFiles) -> None:
+    panel.set_title("federated model on the test rows")
+    panel.grid(visible=False)
+    counts = np.array((run.overall("federated") or {}).get("confusion") or np.zeros((0, 0)), dtype=float)
+    if not counts.size:
+        panel.text(0.5, 0.5, "no confusion matrix", ha="center", transform=panel.transAxes, color=INK["muted"])
+        return
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    panel.imshow(share, cmap=HEAT, vmin=0, vmax=1, aspect="auto", interpolation="none")
+    panel.set_xticks(range(len(counts)), run.classes, rotation=45, ha="right")
+    panel.set_yticks(range(len(counts)), run.classes)
+    panel.set_xlabel("said")
+    panel.set_ylabel("was")
+    if len(counts) <= COUNTED:
+        for (row, column), number in np.ndenumerate(counts):
+            ink = "white" if share[row, column] > 0.45 else INK["ink"]
+            panel.text(column, row, count(number), ha="center", va="center", fontsize=8, color=ink)
+
+
+def _clients(panel: Axes, run: RunFiles) -> None:
+    panel.set_title("each client's own test rows")
+    federated = run.clients_of("federated")
+    f1 = np.array(series(federated, "macro_f1"))
+    local = {row.get("name"): row for row in run.clients_of("local")}
+    beside = np.array(series([local.get(row.get("name")) or {} for row in federated], "macro_f1"))
+    if not np.isfinite(f1).any():
+        panel.text(0.5, 0.5, "not measured", ha="center", transform=panel.transAxes, color=INK["muted"])
+        return
+    order = np.argsort(f1)
+    draw_ranked(panel, f1[order], beside[order], max(1, int(np.isfinite(f1).sum()) // 10))
+    panel.set_xlabel("clients, worst served first")
+    panel.set_ylabel("macro-F1")
+    panel.legend(loc="lower right", fontsize=8)

@@ -1,0 +1,168 @@
+"""Figures over the rounds: learning curves, who took part, traffic, loss and the size of the server's step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from wardround.drivers.sinks.figures_style import INK, MODEL_INK, canvas
+from wardround.drivers.sinks.numerals import fixed, size
+from wardround.drivers.sinks.runfiles import RunFiles, series
+
+MEASURES = (("macro_f1", "macro-F1"), ("balanced_accuracy", "balanced accuracy"), ("roc_auc", "ROC-AUC"))
+FATES = (
+    ("answered", "fed"),
+    ("offline", "idle"),
+    ("dropped", "drop"),
+    ("late", "late"),
+    ("refused", "bad"),
+)
+
+
+def learning(run: RunFiles) -> Figure:
+    """Macro-F1, balanced accuracy and ROC-AUC over the rounds, with the baselines as level lines."""
+    figure, axes = canvas(3.7, widths=(2.1, 1, 1))
+    for panel, (measure, title) in zip(axes, MEASURES, strict=True):
+        learning_panel(panel, run, measure)
+        panel.set_title(title)
+    axes[0].legend(loc="lower right")
+    return figure
+
+
+def learning_panel(panel: Axes, run: RunFiles, measure: str) -> None:
+    """One measure over the rounds, on ``panel``."""
+    curve = run.rows("curve")
+    at = series(curve, "round")
+    drawn = [*series(curve, "validation", measure), *series(curve, "test", measure)]
+    panel.plot(
+        at,
+        series(curve, "validation", measure),
+        color=INK["fed"],
+        label="federated, validation (what the server knows)",
+    )
+    _sparse(panel, at, series(curve, "test", measure))
+    for name in ("centralised", "local"):
+        value = series([run.overall(name) or {}], measure)[0]
+        drawn.append(value)
+        if math.isfinite(value):
+            label = "centralised, test" if name == "centralised" else "local-only, test (mean of the clients)"
+            panel.axhline(value, color=MODEL_INK[name], linestyle=(0, (5, 2)), linewidth=1.4, label=label)
+    kept = run.metrics.get("kept_round")
+    if kept is not None and len(at) > 1:
+        panel.axvline(kept, color=INK["muted"], linewidth=1, linestyle=":", label=f"kept model (round {kept})")
+    known = [value for value in drawn if math.isfinite(value)]
+    if known:
+        low, high = min(known), max(known)
+        room = max(0.02, 0.06 * (high - low))
+        panel.set_ylim(max(0.0, low - room), min(1.0, high + room) + 0.002)
+    _rounds(panel)
+
+
+def participation(run: RunFiles) -> Figure:
+    """What became of the invited clients in every round; rounds that failed are marked."""
+    rounds = run.rows("rounds")
+    figure, (panel,) = canvas(2.6)
+    at = np.array(series(rounds, "round"))
+    base = np.zeros(len(at))
+    for fate, ink in FATES:
+        number = np.nan_to_num(np.array(series(rounds, fate)))
+        if number.any():
+            panel.bar(at, number, bottom=base, width=0.85 if len(at) < 80 else 1.0, color=INK[ink], label=fate)
+            base = base + number
+    invited = np.nan_to_num(np.array(series(rounds, "invited")))
+    failed = np.array([row.get("failed") is not None for row in rounds], dtype=bool)
+    if failed.any():
+        unknown = np.where(failed, np.maximum(invited - base, 0), 0)
+        panel.bar(at, unknown, bottom=base, width=0.85, color="none", edgecolor=INK["bad"], linewidth=0.8)
+        marks: dict[str, Any] = {
+            "color": INK["bad"],
+            "marker": "x",
+            "linestyle": "none",
+            "markersize": 6,
+            "markeredgewidth": 1.8,
+        }
+        panel.plot(at[failed], invited[failed] * 1.04, label="failed round", **marks)
+    panel.set_ylabel("clients")
+    panel.grid(visible=False, axis="x")
+    panel.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    _rounds(panel)
+    figure.legend(loc="outside upper right", ncols=len(FATES) + 1)
+    return figure
+
+
+def traffic(run: RunFiles) -> Figure:
+    """Bytes of every round, and what quality the bytes so far had bought."""
+    figure, (each, bought) = canvas(3.0, widths=(1, 1))
+    rounds = [row for row in run.rows("rounds") if row.get("failed") is None]
+    for key, label, ink in (
+        ("bytes_up", "up, from the clients", "fed"),
+        ("bytes_down", "down, to the clients", "late"),
+    ):
+        each.plot(series(rounds, "round"), series(rounds, key), color=INK[ink], label=label, linewidth=1.5)
+    each.set_title("bytes per round, all clients")
+    each.yaxis.set_major_formatter(FuncFormatter(lambda value, _: size(value)))
+    each.set_ylim(bottom=0)
+    each.legend()
+    _rounds(each)
+    curve = run.rows("curve")
+    total = np.array(series(curve, "bytes_up")) + np.array(series(curve, "bytes_down"))
+    bought.plot(total, series(curve, "validation", "macro_f1"), color=INK["fed"])
+    bought.set_title("validation macro-F1 against all bytes so far")
+    bought.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size(value)))
+    bought.xaxis.set_major_locator(MaxNLocator(5))
+    return figure
+
+
+def steps(run: RunFiles) -> Figure:
+    """Training loss of the clients that answered, and the length of the server's step."""
+    figure, (loss, norm) = canvas(2.7, widths=(1, 1))
+    rounds = [row for row in run.rows("rounds") if row.get("failed") is None]
+    at = series(rounds, "round")
+    loss.plot(at, series(rounds, "loss"), color=INK["fed"])
+    loss.set_title("mean training loss of the clients")
+    norm.plot(at, series(rounds, "update_norm"), color=INK["ink"], linewidth=1.4)
+    norm.set_title("length of the aggregated update (L2)")
+    for panel in (loss, norm):
+        panel.set_ylim(bottom=0)
+        _rounds(panel)
+    return figure
+
+
+def overlay(runs: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], inks: Sequence[str]) -> Figure:
+    """Validation macro-F1 of several runs over rounds and over bytes. ``runs`` holds (label, curve) pairs."""
+    figure, (by_round, by_bytes) = canvas(4.0, widths=(1.4, 1))
+    seen: set[str] = set()
+    for (label, curve), ink in zip(runs, inks, strict=True):
+        f1 = series(curve, "validation", "macro_f1")
+        total = np.array(series(curve, "bytes_up")) + np.array(series(curve, "bytes_down"))
+        by_round.plot(series(curve, "round"), f1, color=ink, label="_" if label in seen else label, linewidth=1.5)
+        by_bytes.plot(total, f1, color=ink, linewidth=1.5)
+        seen.add(label)
+    by_round.set_title("validation macro-F1")
+    _rounds(by_round)
+    by_bytes.set_title("against all bytes so far")
+    by_bytes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size(value)))
+    by_bytes.xaxis.set_major_locator(MaxNLocator(5))
+    figure.legend(loc="outside lower left", ncols=2)
+    return figure
+
+
+def _sparse(panel: Axes, at: Sequence[float], values: Sequence[float]) -> None:
+    """The test curve: it may have points at some rounds only."""
+    points = [(x, y) for x, y in zip(at, values, strict=True) if math.isfinite(y)]
+    if points:
+        x, y = zip(*points, strict=True)
+        marker = "o" if len(points) <= 30 else ""
+        look: dict[str, Any] = {"color": INK["ink"], "linewidth": 1.3, "marker": marker, "markersize": 3.2}
+        panel.plot(x, y, label=f"federated, test (only the experimenter knows), last {fixed(y[-1])}", **look)
+
+
+def _rounds(panel: Axes) -> None:
+    panel.set_xlabel("round")
+    panel.xaxis.set_major_locator(MaxNLocator(8, integer=True))
