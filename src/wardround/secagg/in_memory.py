@@ -1,0 +1,184 @@
+"""All parties of secure aggregation in one process: the real machines, for simulations, tests and measurements.
+
+``Parties`` holds the keys of an epoch; ``lattice_sum`` runs one round. Messages pass as objects, as large as they would be
+on the wire (``measure`` counts the bytes); who vanishes when is an argument, and so are the clock and the entropy.
+Law: the sums are those of the clients that uploaded and were not refused, within the quantiser's error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from wardround.crypto.sampling import subseed
+from wardround.errors import RoundError
+from wardround.secagg import descriptor, epoch, keys, transcript
+from wardround.secagg.client import Client, Plain
+from wardround.secagg.decryptor import Decryptor
+from wardround.secagg.messages import Contribution, Descriptor, EpochContacts, EpochInvitation, Roster, RosterEntry, RoundStart
+from wardround.secagg.opening import CohortSum
+from wardround.secagg.parameters import PRESETS, Lattice
+from wardround.secagg.server import Opened, Patience, Server
+from wardround.secagg.step import Send, Step
+from wardround.wire import encode
+
+Clock = Callable[[], float]
+
+
+class Source(Protocol):
+    """Where a client's values come from, asked only when the client's turn comes."""
+
+    def __call__(self, client: str) -> Plain: ...
+
+
+@dataclass
+class Ledger:
+    """Bytes sent and seconds spent, by role (``client``, ``member``, ``server``): sums over all of that role."""
+
+    measure_bytes: bool = False
+    clock: Clock = float
+    sent_bytes: dict[str, int] = field(default_factory=dict)
+    spent_s: dict[str, float] = field(default_factory=dict)
+
+    def sent(self, role: str, message: Any, copies: int = 1) -> None:
+        if self.measure_bytes:
+            self.sent_bytes[role] = self.sent_bytes.get(role, 0) + copies * len(encode(message))
+
+    def timed(self, role: str, work: Callable[[], Any]) -> Any:
+        begun = self.clock()
+        result = work()
+        self.spent_s[role] = self.spent_s.get(role, 0.0) + self.clock() - begun
+        return result
+
+
+@dataclass(frozen=True)
+class Absences:
+    """Who vanishes when: clients that never upload; members from a server state on (``checking`` ... ``opening``)."""
+
+    clients: frozenset[str] = frozenset()
+    members: Mapping[int, str] = field(default_factory=dict)
+
+    def silent(self, member: int, state: str) -> bool:
+        since = self.members.get(member)
+        return since is not None and _ORDER.index(state) >= _ORDER.index(since)
+
+
+_ORDER = ("collecting", "checking", "voting", "beacon", "partition", "opening", "done", "failed")
+EVERYBODY = Absences()
+
+
+class Parties:
+    """The clients and the committee of one epoch, with keys agreed. ``seed``: 32 bytes from which all keys come (simulation)."""
+
+    def __init__(self, names: Sequence[str], config: Lattice, seed: bytes, session: bytes = b"simulation") -> None:
+        members = PRESETS[config.committee].members
+        self.config, self.session, self._seed = config, session, seed
+        self.server_signer = keys.Signer(subseed(seed, b"server"))
+        client_signers = {name: keys.Signer(subseed(seed, b"client" + name.encode())) for name in names}
+        member_signers = [keys.Signer(subseed(seed, b"member" + bytes([j]))) for j in range(1, members + 1)]
+        self.roster = Roster(
+            tuple(RosterEntry(name, signer.public) for name, signer in client_signers.items()),
+            tuple(signer.public for signer in member_signers),
+            self.server_signer.public,
+        )
+        self.clients = {name: Client(name, signer, self.roster, config, session) for name, signer in client_signers.items()}
+        self.members = {
+            j: Decryptor(j, signer, self.roster, config, session) for j, signer in enumerate(member_signers, start=1)
+        }
+        self.epoch, self.number = 0, 0
+        self.invitation = EpochInvitation(())
+        self.new_epoch(1)
+
+    def new_epoch(self, number: int) -> None:
+        """Fresh keys for everybody."""
+        stamp = number.to_bytes(8, "big")
+        offers = tuple(member.offer(number, subseed(self._seed, b"epoch" + stamp + bytes([j]))) for j, member in self.members.items())
+        self.epoch, self.number, self.invitation = number, 0, EpochInvitation(offers)
+        agreed = [client.join(self.invitation) for client in self.clients.values()]
+        for j, member in self.members.items():
+            member.committee(self.invitation)
+            answer = member.meet(EpochContacts(number, tuple(epoch.contact(one, j) for one in agreed)))
+            if answer.refused:
+                raise RoundError(f"member {j} refuses {answer.refused[0].client}: {answer.refused[0].reason}")
+
+    def start(self, clients: int, cohort: int, sizes: tuple[int, int], model: bytes = bytes(32), codec: bytes = b"") -> RoundStart:
+        """The signed descriptor of the next round for ``sizes`` = (update values, counts)."""
+        wish = descriptor.Wish(
+            self.session,
+            self.epoch,
+            self.number,
+            clients,
+            cohort,
+            *sizes,
+            offers=transcript.offers_digest(self.invitation.offers),
+            roster=transcript.roster_digest(self.roster),
+            model=model,
+            codec=codec,
+        )
+        self.number += 1
+        described: Descriptor = descriptor.describe(self.config, wish)
+        return RoundStart(described, self.server_signer.sign(transcript.round_id(described)))
+
+
+def lattice_sum(
+    parties: Parties, start: RoundStart, source: Source, entropy: bytes, absences: Absences = EVERYBODY, ledger: Ledger | None = None
+) -> Opened:
+    """One round over all clients of ``parties``; ``entropy``: 32 secret bytes, fresh for the round.
+
+    Raises:
+        RoundError: too few clients or members were left; nothing was opened.
+    """
+    ledger = ledger or Ledger()
+    server = Server(start, tuple(parties.clients), parties.roster, subseed(entropy, b"server"), Patience())
+    now = 0.0
+    invite = server.begin(now)
+    ledger.sent("server", start, len(parties.clients))
+    queue: list[Send] = []
+    for name in invite.send[0].clients:
+        if name in absences.clients:
+            continue
+        contribution = _contribute(parties, start, source, (name, entropy), ledger)
+        step: Step = ledger.timed("server", lambda c=contribution: server.contribution(c, now))
+        queue += step.send
+        _serve(parties, server, queue, absences, ledger)
+    while server.result is None:
+        now += 1000.0
+        step = ledger.timed("server", lambda: server.expire(now))
+        queue += step.send
+        _serve(parties, server, queue, absences, ledger)
+    return server.result
+
+
+def _contribute(parties: Parties, start: RoundStart, source: Source, who: tuple[str, bytes], ledger: Ledger) -> Contribution:
+    name, entropy = who
+    plain = source(name)
+    secret = subseed(entropy, b"client" + name.encode())
+    contribution: Contribution = ledger.timed("client", lambda: parties.clients[name].contribute(start, plain, secret))
+    ledger.sent("client", contribution)
+    return contribution
+
+
+def _serve(parties: Parties, server: Server, queue: list[Send], absences: Absences, ledger: Ledger) -> None:
+    """Deliver what the server sends to members and their answers, until all is quiet."""
+    while queue:
+        send = queue.pop(0)
+        ledger.sent("server", send.message, len(send.members))
+        for j in send.members:
+            if absences.silent(j, server.state):
+                continue
+            answer = ledger.timed("member", lambda j=j, m=send.message: parties.members[j].receive(m))
+            ledger.sent("member", answer)
+            step: Step = ledger.timed("server", lambda a=answer: server.answer(a, 0.0))
+            queue += step.send
+
+
+def plain_sum(start_cohorts: Iterable[tuple[str, ...]], source: Source) -> tuple[CohortSum, ...]:
+    """What ``lattice_sum`` opens, without any protection, for given cohorts: the comparison in experiments."""
+    rows = []
+    for cohort in start_cohorts:
+        plains = [source(name) for name in cohort]
+        update = sum((p.update.astype(float) for p in plains[1:]), start=plains[0].update.astype(float))
+        counts = sum((p.counts for p in plains[1:]), start=plains[0].counts)
+        rows.append(CohortSum(tuple(cohort), update, counts, plausible=True))
+    return tuple(rows)

@@ -1,0 +1,149 @@
+"""Key-additive homomorphic encryption of vectors: decrypt(sum of keys, sum of ciphertexts) = sum of messages.
+
+Ring-LWE with modulus 2^k over Z[X]/(X^n + 1), the family of OPA (CRYPTO 2025), Willow (CRYPTO 2025) and LERNA (2023).
+Both modes send c = floor((a s + e + m 2^z + 2^(r-1)) / 2^r) mod 2^L, L = k - r; s and e from CBD(64), a public.
+
+    dithered   z = 0, m on a grid of 2^-r steps. a s is uniform whatever m is, so dropping r bits IS an unbiased quantiser
+               whose error does not depend on the value (subtractive dither); decode D / 2^r - N / 2^(r+1)
+    exact      z = r + nu: the sum of errors stays below half of 2^z except with probability 2^-40
+
+Laws: exact: ``decrypt(sum) == sum``; dithered: the error is unbiased with variance N (1/12 + 32/4^r) steps^2.
+What it does not do: hide anything once a key is used twice; the client machine draws a fresh one per upload.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from wardround.arrays import F64, I64, U64
+from wardround.crypto import packing
+from wardround.crypto.ring import Public, Ring, expand, multiply
+from wardround.crypto.sampling import centred_binomial
+from wardround.secagg.parameters import Dithered, Exact
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """One vector of a contribution: ``values`` of it, in ``mode``, under the public polynomials of ``seed``."""
+
+    mode: Dithered | Exact
+    n: int
+    values: int
+    seed: bytes
+
+    @property
+    def coefficients(self) -> int:
+        """Coefficients on the wire (the last polynomial is cut)."""
+        return self.values if isinstance(self.mode, Dithered) else self.mode.coefficients(self.values)
+
+    @property
+    def wire_bytes(self) -> int:
+        return packing.packed_bytes(self.coefficients, self.mode.width)
+
+    @property
+    def ring(self) -> Ring:
+        return Ring(self.n, self.mode.k)
+
+    def public(self) -> Public:
+        """FFT(a), kept for the clients of the same process."""
+        return expand(self.ring, self.seed, -(-self.coefficients // self.n))
+
+
+def encrypt(segment: Segment, plain: I64 | U64, key: I64, noise_seed: bytes) -> bytes:
+    """Ciphertext of ``plain``: fine steps [values] in [0, levels 2^r] (dithered), whole numbers (exact)."""
+    mode, count = segment.mode, segment.coefficients
+    c = multiply(segment.public(), key).reshape(-1)[:count]
+    c += centred_binomial(noise_seed, count).astype(np.int64).view(np.uint64)
+    if isinstance(mode, Dithered):
+        c += plain.astype(np.uint64, copy=False)
+    else:
+        c += encode(mode, plain.astype(np.uint64, copy=False)) << np.uint64(mode.r + mode.nu)
+    if mode.r:
+        c += np.uint64(1 << (mode.r - 1))
+    c &= segment.ring.mask
+    c >>= np.uint64(mode.r)
+    return packing.pack(c, mode.width)
+
+
+def start(segment: Segment) -> U64:
+    """The empty sum of ciphertexts."""
+    return np.zeros(segment.coefficients, np.uint64)
+
+
+def add(segment: Segment, total: U64, ciphertext: bytes) -> None:
+    """``total`` += ciphertext, in place. Never overflows: N 2^L < 2^64 for every suite and N <= 10,000.
+
+    Raises:
+        DecodeError: not the encoding of a ciphertext of this segment.
+    """
+    total += packing.unpack(ciphertext, segment.coefficients, segment.mode.width)
+
+
+def check_padding(segment: Segment, ciphertext: bytes) -> None:
+    """Refuse a ciphertext that is not the one encoding of its coefficients.
+
+    Raises:
+        DecodeError: the length is wrong or a padding bit is set.
+    """
+    packing.check(ciphertext, segment.coefficients, segment.mode.width)
+
+
+def decrypt_steps(segment: Segment, total: U64, key_sum: I64, clients: int) -> F64:
+    """Dithered: the sum of the clients' values in steps [values]."""
+    mode = segment.mode
+    if not isinstance(mode, Dithered):
+        raise TypeError("an exact segment is decrypted by decrypt_counts")
+    offset = mode.margin << mode.r  # a sum slightly below zero must not wrap to the top
+    noisy = (_unmask(segment, total, key_sum) + np.uint64(offset)) & segment.ring.mask
+    # rounding half up has mean +1/2 fine unit per client
+    steps: F64 = (noisy.astype(np.int64).astype(np.float64) - (offset + 0.5 * clients)) / float(1 << mode.r)
+    return steps
+
+
+def decrypt_counts(segment: Segment, total: U64, key_sum: I64) -> tuple[U64, int]:
+    """Exact: (sum of the clients' whole numbers [values], largest residual in parts of 2^z).
+
+    A residual is the distance of a decoded coefficient to its grid point. Honest sums stay well below half; garbage is
+    uniform, so the caller can tell a cohort that did not decode.
+    """
+    mode = segment.mode
+    if not isinstance(mode, Exact):
+        raise TypeError("a dithered segment is decrypted by decrypt_steps")
+    shift = mode.r + mode.nu
+    half = np.uint64(1 << (shift - 1)) if shift else np.uint64(0)
+    moved = (_unmask(segment, total, key_sum) + half) & segment.ring.mask
+    residual = (moved & np.uint64((1 << shift) - 1)).astype(np.int64) - int(half)
+    worst = int(np.abs(residual).max(initial=0))
+    return decode(mode, moved >> np.uint64(shift), segment.values), worst
+
+
+def encode(mode: Exact, values: U64) -> U64:
+    """Whole numbers [m] -> coefficients: digits of all values in slot-major order."""
+    coefficients = mode.coefficients(values.size)
+    digits = np.zeros(coefficients * mode.slots, np.uint64)
+    for i in range(mode.digits):
+        part = values >> np.uint64(i * mode.digit_bits)
+        digits[i * values.size : (i + 1) * values.size] = part & np.uint64((1 << mode.digit_bits) - 1)
+    powers = np.array([mode.base**i for i in range(mode.slots)], np.uint64)
+    packed: U64 = (digits.reshape(mode.slots, coefficients) * powers[:, None]).sum(axis=0, dtype=np.uint64)
+    return packed
+
+
+def decode(mode: Exact, packed: U64, values: int) -> U64:
+    """Summed coefficients -> summed whole numbers [values]."""
+    base, digits = np.uint64(mode.base), np.empty((mode.slots, packed.size), np.uint64)
+    for i in range(mode.slots):
+        packed, digits[i] = np.divmod(packed, base)
+    flat = digits.reshape(-1)
+    total = np.zeros(values, np.uint64)
+    for i in range(mode.digits):
+        total += flat[i * values : (i + 1) * values] << np.uint64(i * mode.digit_bits)
+    return total
+
+
+def _unmask(segment: Segment, total: U64, key_sum: I64) -> U64:
+    mode = segment.mode
+    product = multiply(segment.public(), key_sum).reshape(-1)[: segment.coefficients]
+    return ((total << np.uint64(mode.r)) - product) & segment.ring.mask
