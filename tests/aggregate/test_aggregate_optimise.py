@@ -1,25 +1,27 @@
 """The server optimisers against the paper's formulas, written out for one number at a time."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from wardround.aggregate.optimise import OPTIMISERS, SGD, Adagrad, Adam, OptimiserState, Yogi
+from wardround.aggregate.optimise import OPTIMISERS, SGD, Adagrad, Adam, OptimiserState, ServerOptimiser, Yogi
+from wardround.arrays import F32
 from wardround.wire import decode, encode
 
 DELTAS = np.array([[0.5, -2.0, 0.0], [-0.25, 1.0, 1e-3], [3.0, 0.125, -1e-3], [0.0, 0.0, 7.0]], dtype=np.float32)
 START = np.array([1.0, -1.0, 0.5], dtype=np.float32)
 
 
-def walk(optimiser):
+def walk(optimiser: ServerOptimiser) -> F32:
     state, parameters = optimiser.init(3), START
     for delta in DELTAS:
         parameters, state = optimiser.apply(state, parameters, delta)
     return parameters
 
 
-def reference(second_moment, lr, b1, tau):
+def reference(second_moment: Callable[[float, float], float], lr: float, b1: float, tau: float) -> list[float]:
     """Reddi et al. 2021, Algorithm 2, one coordinate at a time in plain Python floats."""
     out = []
     for column in range(3):
@@ -33,13 +35,13 @@ def reference(second_moment, lr, b1, tau):
     return out
 
 
-def test_sgd_with_rate_one_adds_the_change_exactly():
+def test_sgd_with_rate_one_adds_the_change_exactly() -> None:
     moved, _ = SGD().apply(SGD().init(3), START, DELTAS[0])
     assert moved.dtype == np.float32
     np.testing.assert_array_equal(moved, START + DELTAS[0])
 
 
-def test_sgd_momentum_is_heavy_ball():
+def test_sgd_momentum_is_heavy_ball() -> None:
     w, v = START.astype(float), np.zeros(3)
     for delta in DELTAS:
         v = 0.9 * v + delta
@@ -47,23 +49,23 @@ def test_sgd_momentum_is_heavy_ball():
     np.testing.assert_allclose(walk(SGD(learning_rate=0.5, momentum=0.9)), w, rtol=1e-6)
 
 
-def test_adam_follows_the_paper():
+def test_adam_follows_the_paper() -> None:
     expected = reference(lambda v, s: 0.98 * v + 0.02 * s, 0.1, 0.8, 1e-2)
     np.testing.assert_allclose(walk(Adam(0.1, 0.8, 0.98, 1e-2)), expected, rtol=1e-5)
 
 
-def test_yogi_follows_the_paper():
+def test_yogi_follows_the_paper() -> None:
     expected = reference(lambda v, s: v - 0.02 * s * ((v > s) - (v < s)), 0.1, 0.8, 1e-2)
     np.testing.assert_allclose(walk(Yogi(0.1, 0.8, 0.98, 1e-2)), expected, rtol=1e-5)
 
 
-def test_adagrad_follows_the_paper():
+def test_adagrad_follows_the_paper() -> None:
     expected = reference(lambda v, s: v + s, 0.1, 0.3, 1e-2)
     np.testing.assert_allclose(walk(Adagrad(0.1, 0.3, 1e-2)), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("cls", [*OPTIMISERS, lambda: SGD(momentum=0.9)])
-def test_nothing_given_is_changed(cls):
+def test_nothing_given_is_changed(cls: Callable[[], ServerOptimiser]) -> None:
     optimiser = cls()
     state = optimiser.init(3)
     before = [a.copy() for a in (state.first, state.second, START, DELTAS[0])]
@@ -75,7 +77,7 @@ def test_nothing_given_is_changed(cls):
 
 
 @pytest.mark.parametrize("cls", [*OPTIMISERS, lambda: SGD(momentum=0.9)])
-def test_a_state_survives_the_wire_in_the_middle_of_a_walk(cls):
+def test_a_state_survives_the_wire_in_the_middle_of_a_walk(cls: Callable[[], ServerOptimiser]) -> None:
     optimiser = cls()
     parameters, state = optimiser.apply(optimiser.init(3), START, DELTAS[0])
     back = decode(encode(state), OptimiserState)
@@ -85,7 +87,7 @@ def test_a_state_survives_the_wire_in_the_middle_of_a_walk(cls):
 
 
 @pytest.mark.parametrize("cls", OPTIMISERS)
-def test_a_change_of_another_length_is_refused(cls):
+def test_a_change_of_another_length_is_refused(cls: Callable[[], ServerOptimiser]) -> None:
     optimiser = cls()
     with pytest.raises(ValueError, match="parameters"):
         optimiser.apply(optimiser.init(3), START, np.zeros(2, dtype=np.float32))
@@ -102,6 +104,6 @@ def test_a_change_of_another_length_is_refused(cls):
         (lambda: Adam(learning_rate=float("nan")), "learning_rate"),
     ],
 )
-def test_a_setting_out_of_range_is_named(make, key):
+def test_a_setting_out_of_range_is_named(make: Callable[[], ServerOptimiser], key: str) -> None:
     with pytest.raises(ValueError, match=key):
         make()

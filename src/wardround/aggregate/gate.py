@@ -35,8 +35,8 @@ class Gated:
     """What may enter a rule.
 
     ``rows`` [k, d] (the caller's own array where nothing was left out: read only), their ``norms`` [k] and
-    ``weights`` [k], all positive; ``kept`` [k]: their positions among the ``given`` rows. Rows of weight 0 are left out without blame:
-    a cohort that holds no data has no opinion.
+    ``weights`` [k], all positive; ``kept`` [k]: their positions among the ``given`` rows. Rows of weight 0 are left
+    out without blame: a cohort that holds no data has no opinion.
     """
 
     rows: F32

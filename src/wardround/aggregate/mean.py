@@ -62,7 +62,7 @@ class NormClipping(Mean):
 
     def decide(self, votes: Votes) -> Decision:
         stack = votes.stack
-        norms = stack.points.norms if stack.mix is None else np.sqrt(stack.distances_to(stack.origin))
+        norms = stack.norms()
         limit = self.clip_norm or float(np.median(norms))
         factors = np.minimum(1.0, limit / np.maximum(norms, np.finfo(float).tiny))
         facts = {"clip_norm": limit, "clipped": float(np.count_nonzero(factors < 1.0))}

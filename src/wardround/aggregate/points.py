@@ -20,7 +20,7 @@ import numpy as np
 
 from wardround.arrays import F32, F64
 
-BLOCK_VALUES = 1 << 20  # float32 values of a block of columns: 4 MB, about a core's share of the cache
+BLOCK_VALUES = 1 << 18  # float32 values of a block of columns: 1 MB, which a core's own cache holds
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,10 +87,17 @@ class Stack:
         """The stack of the rows ``matrix`` [j, k] @ these rows; each row of ``matrix`` sums to 1."""
         return Stack(self.points, matrix @ self.coordinates)
 
+    def inner(self) -> F64:
+        """Inner products [k, k] of the rows about the points' centre."""
+        gram, m = self.points.gram, self.origin
+        if self.mix is None:
+            return gram[:m, :m]
+        inner: F64 = self.mix @ gram @ self.mix.T
+        return (inner + inner.T) / 2  # equal distances must stay equal: ties are broken by more than rounding
+
     def distances(self) -> F64:
         """Squared Euclidean distances [k, k], float64, zero on the diagonal."""
-        gram, m = self.points.gram, self.origin
-        inner = gram[:m, :m] if self.mix is None else self.mix @ gram @ self.mix.T
+        inner = self.inner()
         norms = np.diag(inner)
         out = norms[:, None] + norms[None, :] - 2 * inner
         np.fill_diagonal(out, 0.0)
@@ -104,6 +111,24 @@ class Stack:
         own = np.einsum("kp,kp->k", inner, mix)
         out: F64 = np.maximum(own - 2 * inner[:, point] + gram[point, point], 0.0)
         return out
+
+    def norms(self) -> F64:
+        """Euclidean norms [k]; the Gram matrix is asked for only where rows are mixed."""
+        if self.mix is None:
+            return self.points.norms
+        out: F64 = np.sqrt(self.distances_to(self.origin))
+        return out
+
+    def along(self, vector: F32) -> F64:
+        """Inner products [k] of the rows with ``vector`` [d], about the origin."""
+        rows = self.points.rows @ vector
+        extra = [float(np.dot(other, vector)) for other in self.points.extra]
+        products = np.concatenate([rows.astype(np.float64), [0.0], extra])
+        return products[: self.count] if self.mix is None else self.mix @ products
+
+    def row(self, at: int) -> F32:
+        """One row [d]; read only."""
+        return self.points.rows[at] if self.mix is None else self.points.vector(self.mix[at])
 
     def vector(self, weights: F64) -> F32:
         """The combination ``weights`` [k] @ rows, [d]."""

@@ -25,7 +25,7 @@ from wardround.arrays import F64
 
 @dataclass(frozen=True, eq=False)
 class Mixing:
-    """What a pre-aggregation works with: rows, their policy ``weights`` [k], hostile rows assumed, the round's stream."""
+    """What a pre-aggregation works with: rows, their policy ``weights`` [k], and the settings of its rule."""
 
     stack: Stack
     weights: F64
@@ -81,6 +81,7 @@ PRE: dict[str, Callable[[Mixing], tuple[Stack, F64]]] = {
     "bucketing": bucketing,
     "arc": adaptive_clipping,
 }
+NEED_HOSTILE = ("nnm", "arc")
 
 
 def check(pre: Sequence[str]) -> None:

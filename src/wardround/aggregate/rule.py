@@ -110,7 +110,9 @@ class Rule(ABC):
     """
 
     name: ClassVar[str]
+    needs_hostile: ClassVar[bool] = True  # whether the rule itself is set for ``hostile`` rows
     remembers: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()  # fields of Context it cannot do without
     pre: tuple[str, ...] = ()
     hostile: float = 0.2
     norm_limit: float = 0.0
@@ -140,7 +142,9 @@ class Rule(ABC):
 
     def tolerates(self, rows: int) -> int:
         """Number of hostile rows among ``rows`` that the rule survives as it is set."""
-        return min(self.assumed(rows), self.breakdown(pre.remaining(self.pre, rows, self.bucket_size)))
+        most = self.breakdown(pre.remaining(self.pre, rows, self.bucket_size))
+        bound = self.needs_hostile or any(name in pre.NEED_HOSTILE for name in self.pre)
+        return min(self.assumed(rows), most) if bound else most
 
     def assumed(self, rows: int) -> int:
         """Hostile rows among ``rows`` by the setting ``hostile``."""
@@ -163,6 +167,9 @@ class Rule(ABC):
         if not len(gated.rows):
             named = "; ".join(f"row {r.row}: {r.reason}" for r in gated.refused[:3])
             raise RoundError(f"none of {gated.given} rows can be combined ({named or 'all have weight 0'})")
+        for name in self.needs:
+            if getattr(context, name) is None:
+                raise ValueError(f"rule {self.name} cannot decide without the server's {name} (Context.{name})")
         votes = self._votes(gated, context, state)
         decision = self.decide(votes)
         vector, effective = _applied(decision, votes.stack)
