@@ -111,23 +111,9 @@ class Dirichlet:
             shares = rng.dirichlet(np.full(self.clients, self.alpha), size=len(counts))
             if fixed is not None:
                 shares[fixed] = 1 / self.clients
-            if self._enough(shares, counts):
+            if _enough(shares, counts, self.min_rows):
                 return _deal(table, split, shares, rng)
-        return _deal(table, split, self._mixed(shares, counts), rng)
-
-    def _enough(self, shares: F64, counts: I64) -> bool:
-        # dealing rounds each class by less than one row, so the smallest client is judged by what it surely gets
-        return bool(np.floor(shares * counts[:, None] + 1e-9).sum(0).min() >= self.min_rows)
-
-    def _mixed(self, shares: F64, counts: I64) -> F64:
-        for part in np.arange(0.01, 1.0, 0.01):
-            mixed = (1 - part) * shares + part / self.clients
-            if self._enough(mixed, counts):
-                return mixed
-        raise ConfigError(
-            f"[partition] dirichlet: even dealt evenly some of {self.clients} clients would hold fewer than "
-            f"{self.min_rows} training rows; set fewer clients or a smaller min_rows",
-        )
+        return _deal(table, split, _mixed(shares, counts, self.min_rows, self.name), rng)
 
 
 @dataclass(frozen=True)
@@ -185,6 +171,7 @@ class Quantity:
         sigma: standard deviation of the logarithm of a client's size.
         ratio: largest size over smallest, by clipping (1000: one to a thousand).
         alpha: above 0: each class's shares are drawn from a Dirichlet with this mean concentration around the sizes.
+        min_rows: every client holds at least so many training rows, by mixing with the uniform deal where needed.
     """
 
     name: ClassVar[str] = "quantity"
@@ -193,20 +180,26 @@ class Quantity:
     sigma: float = 1.5
     ratio: float = 1000.0
     alpha: float = 0.0
+    min_rows: int = 1
 
     def __post_init__(self) -> None:
         _check_clients(self.clients)
-        if self.sigma < 0 or self.ratio < 1 or self.alpha < 0:
-            raise ValueError(f"needs sigma >= 0, ratio >= 1, alpha >= 0; not {self.sigma}, {self.ratio}, {self.alpha}")
+        if self.sigma < 0 or self.ratio < 1 or self.alpha < 0 or self.min_rows < 0:
+            raise ValueError(f"needs sigma, alpha, min_rows >= 0 and ratio >= 1; this is {self}")
 
     def deal(self, table: Table, split: Split, rng: np.random.Generator) -> tuple[ClientShare, ...]:
-        """Rows dealt in proportion to the drawn sizes."""
+        """Rows dealt in proportion to the drawn sizes.
+
+        Raises:
+            ConfigError: too few training rows for ``clients`` and ``min_rows``.
+        """
         reach = np.log(self.ratio) / 2
         sizes = np.exp(np.clip(rng.normal(0, self.sigma, self.clients), -reach, reach))
         shares = np.tile(sizes / sizes.sum(), (len(table.labels.names), 1))
         if self.alpha:
             shares = rng.dirichlet(self.alpha * self.clients * shares[0], size=len(shares))
-        return _deal(table, split, shares, rng)
+        counts = np.bincount(table.y[split.train], minlength=len(shares))
+        return _deal(table, split, _mixed(shares, counts, self.min_rows, self.name), rng)
 
 
 @dataclass(frozen=True)
@@ -331,6 +324,24 @@ def _benign(labels: Labels, strategy: str) -> int:
     if labels.benign is None:
         raise ConfigError(f'[partition] {strategy}: benign = "everywhere", but the data has no benign class')
     return labels.benign
+
+
+def _enough(shares: F64, counts: I64, min_rows: int) -> bool:
+    # dealing rounds each class by less than one row, so the smallest client is judged by what it surely gets
+    return bool(np.floor(shares * counts[:, None] + 1e-9).sum(0).min() >= min_rows)
+
+
+def _mixed(shares: F64, counts: I64, min_rows: int, strategy: str) -> F64:
+    """``shares`` [classes, clients] mixed with the uniform deal by as few hundredths as give everyone ``min_rows``."""
+    clients = shares.shape[1]
+    for part in np.arange(0, 101) / 100:
+        mixed: F64 = (1 - part) * shares + part / clients
+        if _enough(mixed, counts, min_rows):
+            return mixed
+    raise ConfigError(
+        f"[partition] {strategy}: even dealt evenly some of {clients} clients might hold fewer than {min_rows} "
+        f"of the {counts.sum()} training rows; set fewer clients or a smaller min_rows",
+    )
 
 
 def _deal(
