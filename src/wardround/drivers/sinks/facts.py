@@ -86,7 +86,7 @@ def caveats(run: RunFiles) -> list[str]:
 def big(run: RunFiles) -> list[Figure]:
     """The large numbers: three models' macro-F1 and the recall at 1 % false positives."""
     notes = {
-        "federated": "no traffic left a client",
+        "federated": "no row left its client",
         "centralised": "all traffic pooled, as a bound",
         "local": "each client alone, mean",
     }
@@ -120,6 +120,17 @@ def side_by_side(run: RunFiles) -> list[tuple[str, list[str]]]:
     table.append(("benign test rows", [count(score(run, name, "n_benign")) for name in MODELS]))
     table.append(row("calibration error (ECE, lower is better)", "ece"))
     return table
+
+
+def unverifiable(run: RunFiles) -> bool:
+    """Whether a number in the table carries the mark of one that the test rows cannot support."""
+    return any("*" in value for _, values in side_by_side(run) for value in values)
+
+
+def is_hint(run: RunFiles, model: str, rate: str) -> bool:
+    """Whether the recall at this false-positive rate is there, but rests on too few benign test rows."""
+    value, verifiable = _recall(run, model, rate)
+    return known(value) and not verifiable
 
 
 def spreads(run: RunFiles) -> list[tuple[str, list[str]]]:
@@ -235,8 +246,8 @@ def _recall(run: RunFiles, name: str, rate: str) -> tuple[float | None, bool]:
 
 
 def _marked(run: RunFiles, name: str, rate: str) -> str:
-    value, verifiable = _recall(run, name, rate)
-    return percent(value) + ("" if verifiable or not known(value) else " *")
+    value, _ = _recall(run, name, rate)
+    return percent(value) + (" *" if is_hint(run, name, rate) else "")
 
 
 def _flat(table: Mapping[str, Any], before: str) -> list[tuple[str, str]]:

@@ -21,7 +21,7 @@ FATES = (
     ("offline", "idle"),
     ("dropped", "drop"),
     ("late", "late"),
-    ("refused", "bad"),
+    ("refused", "cen"),
 )
 
 
@@ -97,25 +97,26 @@ def participation(run: RunFiles) -> Figure:
 
 
 def traffic(run: RunFiles) -> Figure:
-    """Bytes of every round, and what quality the bytes so far had bought."""
-    figure, (each, bought) = canvas(3.0, widths=(1, 1))
+    """Bytes of every round, bytes so far, and what quality these had bought."""
+    figure, (each, total, bought) = canvas(3.0, widths=(1, 1, 1))
     rounds = [row for row in run.rows("rounds") if row.get("failed") is None]
+    at = series(rounds, "round")
     for key, label, ink in (
         ("bytes_up", "up, from the clients", "fed"),
         ("bytes_down", "down, to the clients", "late"),
     ):
-        each.plot(series(rounds, "round"), series(rounds, key), color=INK[ink], label=label, linewidth=1.5)
+        number = np.array(series(rounds, key))
+        each.plot(at, number, color=INK[ink], label=label, linewidth=1.5)
+        total.plot(at, np.cumsum(np.nan_to_num(number)), color=INK[ink], linewidth=1.5)
     each.set_title("bytes per round, all clients")
-    each.yaxis.set_major_formatter(FuncFormatter(lambda value, _: size(value)))
-    each.set_ylim(bottom=0)
     each.legend()
-    _rounds(each)
-    curve = run.rows("curve")
-    total = np.array(series(curve, "bytes_up")) + np.array(series(curve, "bytes_down"))
-    bought.plot(total, series(curve, "validation", "macro_f1"), color=INK["fed"])
-    bought.set_title("validation macro-F1 against all bytes so far")
-    bought.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size(value)))
-    bought.xaxis.set_major_locator(MaxNLocator(5))
+    total.set_title("bytes so far")
+    for panel in (each, total):
+        panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: size(value)))
+        panel.set_ylim(bottom=0)
+        _rounds(panel)
+    _bought(bought, run.rows("curve"), INK["fed"])
+    bought.set_title("macro-F1 against bytes so far")
     return figure
 
 
@@ -140,17 +141,23 @@ def overlay(runs: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], inks: Seque
     seen: set[str] = set()
     for (label, curve), ink in zip(runs, inks, strict=True):
         f1 = series(curve, "validation", "macro_f1")
-        total = np.array(series(curve, "bytes_up")) + np.array(series(curve, "bytes_down"))
         by_round.plot(series(curve, "round"), f1, color=ink, label="_" if label in seen else label, linewidth=1.5)
-        by_bytes.plot(total, f1, color=ink, linewidth=1.5)
+        _bought(by_bytes, curve, ink)
         seen.add(label)
     by_round.set_title("validation macro-F1")
     _rounds(by_round)
-    by_bytes.set_title("against all bytes so far")
-    by_bytes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size(value)))
-    by_bytes.xaxis.set_major_locator(MaxNLocator(5))
+    by_bytes.set_title("against bytes so far")
     figure.legend(loc="outside lower left", ncols=2)
     return figure
+
+
+def _bought(panel: Axes, curve: Sequence[Mapping[str, Any]], ink: str) -> None:
+    """Validation macro-F1 over the bytes that crossed the network until then, both ways."""
+    total = np.array(series(curve, "bytes_up")) + np.array(series(curve, "bytes_down"))
+    panel.plot(total, series(curve, "validation", "macro_f1"), color=ink, linewidth=1.5)
+    panel.set_xlabel("up and down")
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size(value)))
+    panel.xaxis.set_major_locator(MaxNLocator(4))
 
 
 def _sparse(panel: Axes, at: Sequence[float], values: Sequence[float]) -> None:
@@ -165,4 +172,4 @@ def _sparse(panel: Axes, at: Sequence[float], values: Sequence[float]) -> None:
 
 def _rounds(panel: Axes) -> None:
     panel.set_xlabel("round")
-    panel.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    panel.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
