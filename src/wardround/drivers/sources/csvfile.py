@@ -14,7 +14,7 @@ import csv
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from wardround.drivers.sources.files import READ_ERRORS, DataFile
 from wardround.errors import DataError
@@ -111,7 +111,7 @@ def names_of(file: DataFile, line: str, dialect: Dialect) -> list[str]:
     names = [name.strip() for name in fields]
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
-        raise DataError(f"{file.path}:1: column {twice[0]!r} stands in the header twice")
+        raise DataError(f"{file.path}:1: column {twice[0][:60]!r} stands in the header twice")
     return [name or f"unnamed {index}" for index, name in enumerate(names)]
 
 
@@ -126,7 +126,7 @@ def require(file: DataFile, names: list[str], wanted: Wanted, title: str) -> Non
         shown = ", ".join(repr(c) for c in lacking[:5]) + (", ..." if len(lacking) > 5 else "")
         raise DataError(
             f"{file.path}:1: not {title}: {len(lacking)} column(s) missing: {shown}; "
-            f"the header has {len(names)} columns, beginning {', '.join(repr(n) for n in names[:4])}"
+            f"the header has {len(names)} columns, beginning {', '.join(repr(n[:30]) for n in names[:4])}"
         )
 
 
@@ -139,33 +139,14 @@ def read(
     Raises:
         DataError: a row, field or byte that cannot be read, with its line and column; or no row at all.
     """
-    from pandas import read_csv
     from pandas.errors import ParserError
 
     rows, walked = 0, False
     numeric, text = _present(wanted.numeric, names), _present(wanted.text, names)
-    types: dict[str, Any] = dict.fromkeys(names, "str") | dict.fromkeys(numeric, "float64")
     try:
         with file.open() as raw, warnings.catch_warnings():
-            # a row longer than the header is only a warning to pandas
-            warnings.simplefilter("error")
-            chunks = read_csv(
-                raw,
-                sep=dialect.delimiter,
-                quoting=dialect.quoting,
-                comment=dialect.comment,
-                encoding="utf-8-sig" if skip == 0 else "utf-8",
-                header=None,
-                names=names,
-                skiprows=skip,
-                index_col=False,
-                dtype=types,
-                keep_default_na=False,
-                na_values=[*MISSING, *dialect.missing],
-                chunksize=CHUNK_ROWS,
-                low_memory=False,
-            )
-            for chunk in chunks:
+            warnings.simplefilter("error")  # a row longer than the header is only a warning to pandas
+            for chunk in _parser(raw, names, numeric, dialect, skip):
                 if not walked and chunk[names[-1]].isna().any():
                     _diagnose(file, names, wanted, dialect, skip)  # a row cut short ends in missing fields
                     walked = True
@@ -179,6 +160,30 @@ def read(
         raise DataError(f"{file.path}: cannot be read: {error}") from error
     if rows == 0:
         raise DataError(f"{file.path}:{skip + 1}: no rows below the header")
+
+
+def _parser(raw: IO[bytes], names: list[str], numeric: list[str], dialect: Dialect, skip: int) -> Iterator[DataFrame]:
+    """Pandas' C parser with every column's type fixed beforehand."""
+    from pandas import read_csv
+
+    types: dict[str, Any] = dict.fromkeys(names, "str") | dict.fromkeys(numeric, "float64")
+    with read_csv(
+        raw,
+        sep=dialect.delimiter,
+        quoting=dialect.quoting,
+        comment=dialect.comment,
+        encoding="utf-8",
+        header=None,
+        names=names,
+        skiprows=skip,
+        index_col=False,
+        dtype=types,
+        keep_default_na=False,
+        na_values=[*MISSING, *dialect.missing],
+        chunksize=CHUNK_ROWS,
+        low_memory=False,
+    ) as chunks:
+        yield from chunks
 
 
 def damaged(file: DataFile, line: int, error: BaseException) -> DataError:

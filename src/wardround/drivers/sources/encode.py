@@ -95,7 +95,7 @@ class Rows:
             if unknown:
                 self.unknown[column.name] += unknown
             return codes
-        if values.dtype.kind == "f":
+        if values.dtype.kind in "fiu":
             numbers, infinite = finite(values.to_numpy(dtype=np.float64))
         else:
             loose, unread = loose_numbers(values, self.words)
