@@ -79,7 +79,8 @@ class Job:
 @dataclass(frozen=True, eq=False)
 class Trained:
     """What came out: ``delta`` [d] = weights after minus ``start``; ``steps`` taken; ``loss``: mean loss over the
-    steps; ``rows`` the client holds. ``delta`` may be non-finite where training diverged: the round's gate says so."""
+    steps; ``rows`` the client holds. ``delta`` may be non-finite where training diverged: the round's gate says so.
+    """
 
     client: int
     delta: F32
