@@ -22,6 +22,7 @@ from wardround.traffic.table import Table
 
 _MULTIPLIERS = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9))
 _SHIFT = np.uint64(29)
+_ROUNDING = 1e-9  # so that a border that is a whole row in exact arithmetic is one in float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +118,7 @@ class Temporal:
             _require_groups(table, "temporal with per_group = true")
         group = table.group if self.per_group else np.zeros(len(table), dtype=np.int32)
         position = _positions_in_time(table.time, np.asarray(group, dtype=np.int64))
-        start = 1 - self.test
+        start = 1 - self.test - _ROUNDING
         before = start - (self.gap if self.validation else 0.0)
         trains = position < before - self.validation - self.gap
         validates = (position >= before - self.validation) & (position < before)
