@@ -4,8 +4,8 @@ Half of the rows (drawn at random) make the predictor, the other half judge it. 
 per *value*; a table per *bin* of equal counts, for numbers; and the nearest *neighbour* by value, for numbers (this
 finds clocks and counters, whose values never return). All choose the class that is most over-represented against its
 share, so that balanced accuracy (the mean recall over the classes) is 1/classes for a column that says nothing,
-whatever the prior; the same forecasts give macro-F1. See Arp et al., "Dos and Don'ts of Machine Learning in Computer Security",
-USENIX Security 2022, for such shortcuts in published work.
+whatever the prior; the same forecasts give macro-F1. See Arp et al., "Dos and Don'ts of Machine Learning in Computer
+Security", USENIX Security 2022, for such shortcuts in published work.
 
 Two marks. ``LEAK``: alone it tells benign from attack, or all classes, with balanced accuracy of at least ``LEAK_AT``
 and macro-F1 of at least ``LEAK_F1`` (a feature that catches all attacks but calls much normal traffic one is no leak).
