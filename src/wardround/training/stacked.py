@@ -5,8 +5,8 @@ step instead of once per client and step. The chunk is sized to keep weights and
 sorted by their number of steps: those that are done leave the stack from its end.
 
 Laws (tests/laws/test_training_stacked_laws.py): a client's result is what it would get alone, to float32 rounding, and
-equal to the bit for equal chunks. The weights are PyTorch's on the same batches within 1e-6 after one round, except where
-a value before a ReLU lies within rounding of 0 and the two engines take its two sides.
+equal to the bit for equal chunks. The weights are PyTorch's on the same batches within 1e-6 after one round, except
+where a value before a ReLU lies within rounding of 0 and the two engines take its two sides.
 The engine holds no state between calls: workspaces belong to the call, so threads may share one engine.
 What it does not do: pin BLAS to one thread (the driver does, by threadpoolctl), train modules of the user's own.
 """
