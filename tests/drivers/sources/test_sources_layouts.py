@@ -35,7 +35,7 @@ from wardround.drivers.sources.nbaiot import NBaIot
 from wardround.drivers.sources.ton_iot import TonIot
 from wardround.drivers.sources.wustl_ehms import WustlEhms
 from wardround.drivers.sources.xiomt import XIomt
-from wardround.errors import DataError
+from wardround.errors import DataError, UsageError
 from wardround.traffic.table import Table
 
 
@@ -90,7 +90,7 @@ def test_ciciomt2024_keep_is_loud_and_changes_the_schema(tmp_path: Path) -> None
     assert kept.schema.id != usual.schema.id
     assert "Number" not in {d.column for d in kept.dropped}
     assert any(note.startswith("WARNING: column 'Number'") for note in kept.notes)
-    with pytest.raises(DataError, match="no column 'Weight'"):
+    with pytest.raises(UsageError, match="no column 'Weight'"):
         CicIomt2024(keep=("Weight",)).load(tmp_path, rng())
 
 
@@ -237,6 +237,12 @@ def test_nothing_found_says_where_it_looked(tmp_path: Path, source: str) -> None
         SOURCES[source]().load(tmp_path, rng())
     with pytest.raises(DataError, match="no such folder"):
         SOURCES[source]().load(tmp_path / "absent", rng())
+
+
+def test_a_negative_max_rows_is_refused(tmp_path: Path) -> None:
+    wustl(tmp_path)
+    with pytest.raises(UsageError, match="max_rows = -1"):
+        WustlEhms(max_rows=-1).load(tmp_path, rng())
 
 
 def test_max_rows_is_a_seeded_sample_per_class_and_file_in_order(tmp_path: Path) -> None:

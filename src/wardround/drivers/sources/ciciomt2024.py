@@ -21,7 +21,7 @@ import numpy as np
 from wardround.drivers.sources import csvfile
 from wardround.drivers.sources.encode import Rows, label_codes
 from wardround.drivers.sources.files import DataFile, Layout, find
-from wardround.errors import DataError
+from wardround.errors import DataError, UsageError
 from wardround.traffic.table import Column, Dropped, Labels, Schema, Table
 
 SHARES = (
@@ -148,7 +148,8 @@ class CicIomt2024:
         """All feature rows below ``folder``; no natural clients and no order in time are published.
 
         Raises:
-            DataError: nothing is found, a file is bad, or ``keep`` names a column that is not dropped.
+            DataError: nothing is found, or a file is bad.
+            UsageError: ``keep`` names a column that the release does not have.
         """
         layout = LAYOUTS[self.version]
         files = [(f, names) for f in find(folder, layout) if self._in_part(f) for names in [self._header(f)] if names]
@@ -202,7 +203,7 @@ class CicIomt2024:
         away = self._away()
         unknown = [name for name in self.keep if name not in names]
         if unknown:
-            raise DataError(f"keep = {list(self.keep)}: CICIoMT2024 {self.version} has no column {unknown[0]!r}")
+            raise UsageError(f"keep = {list(self.keep)}: CICIoMT2024 {self.version} has no column {unknown[0]!r}")
         return Schema(f"ciciomt2024-{self.version}", tuple(self._column(name) for name in names if name not in away))
 
     def _column(self, name: str) -> Column:

@@ -16,6 +16,7 @@ import numpy as np
 
 from wardround.arrays import F32, F64, I64, Bool
 from wardround.drivers.sources.csvfile import Place
+from wardround.errors import UsageError
 from wardround.traffic.table import Column, Dropped, Labels, Schema, Table
 
 if TYPE_CHECKING:
@@ -46,6 +47,10 @@ class Rows:
     _time: list[F64] = field(default_factory=list)
     _open: list[tuple[F32, I64, F64, F64]] = field(default_factory=list)
     skipped: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_rows < 0:
+            raise UsageError(f"max_rows = {self.max_rows}: must be 0 (all rows) or a number of rows")
 
     def add(self, frame: DataFrame | Mapping[str, Series], y: I64, time: F64 | None = None) -> None:
         """Encode the columns of ``frame`` and keep the rows with codes ``y`` [n] (and order keys ``time`` [n])."""
