@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 
 from wardround import events
 from wardround.drivers.sinks.jsonlog import JsonLog
+from wardround.drivers.sinks.report import write_report
 
 NAMES = ("benign", "ddos", "dos", "mqtt", "recon", "spoofing")
 
@@ -166,7 +169,7 @@ ENVIRONMENT = {
     "command": "wardround simulate experiments/demo.toml", "data_fingerprint": "5f1c09aa", "threads": None,
 }  # fmt: skip
 
-WriteRun = Callable[..., Path]
+VOID = {"meta", "br", "link", "img", "hr", "input"}
 
 
 def write_run(folder: Path, values: dict[str, Any], *, rest: bool = True) -> Path:
@@ -189,6 +192,86 @@ def write_run(folder: Path, values: dict[str, Any], *, rest: bool = True) -> Pat
     return folder
 
 
-@pytest.fixture
-def full_run(tmp_path: Path) -> Path:
-    return write_run(tmp_path / "20260101-demo-s7", metrics(7, 12, 6, 40))
+class Checker(HTMLParser):
+    """Every element is closed in order; what it saw is kept for the tests."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.references: list[str] = []
+        self.labels: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+        self._note(tag, dict(attrs))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._note(tag, dict(attrs))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def _note(self, tag: str, attrs: dict[str, str | None]) -> None:
+        self.tags.append(tag)
+        self.ids += [str(attrs["id"])] if "id" in attrs else []
+        self.references += [str(attrs[key]) for key in ("href", "src") if key in attrs]
+        self.labels += [str(attrs["aria-label"])] if attrs.get("role") == "img" else []
+        if tag == "th":
+            assert attrs.get("scope"), "a header cell says what it heads"
+
+
+def check(page: str) -> Checker:
+    """One valid page whose ids are unique and whose references stay inside it; no script, no address."""
+    checker = Checker()
+    checker.feed(page)
+    checker.close()
+    assert checker.open == []
+    assert len(set(checker.ids)) == len(checker.ids)
+    assert all(r.startswith(("#", "data:image/png;base64,")) for r in checker.references)
+    assert {r[1:] for r in checker.references if r.startswith("#")} <= set(checker.ids)
+    assert set(re.findall(r"url\(#([^)]*)\)", page)) <= set(checker.ids)
+    assert not {"script", "link", "iframe", "object", "img"} & set(checker.tags)
+    assert not re.search(r"https?:|@import|url\((?!#)", page)
+    return checker
+
+
+@pytest.fixture(name="metrics")
+def metrics_fixture() -> Callable[..., dict[str, Any]]:
+    """``metrics(seed, clients, classes, rounds)``: the content of a metrics.json."""
+    return metrics
+
+
+@pytest.fixture(name="write_run")
+def write_run_fixture() -> Callable[..., Path]:
+    return write_run
+
+
+@pytest.fixture(name="checked")
+def checked_fixture() -> Callable[[str], Checker]:
+    return check
+
+
+@pytest.fixture(name="minimal")
+def minimal_fixture() -> dict[str, Any]:
+    """What a run without clients, rounds and measures would leave: every list empty, every number null."""
+    data: dict[str, Any] = {
+        "source": None,
+        "synthetic": False,
+        "classes": [],
+        "class_counts": {},
+        "dropped": [],
+        "notes": [],
+    }
+    values: dict[str, Any] = {"format": 1, "experiment": "x", "about": "", "seed": 0, "data": data, "kept_round": None}
+    return {**values, "clients": [], "rounds": [], "curve": [], "bytes": {}, "model": {}, "models": {}}
+
+
+@pytest.fixture(scope="session")
+def full_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with everything in it and its report; not to be changed."""
+    folder = write_run(tmp_path_factory.mktemp("runs") / "20260101-demo-s7", metrics(7, 12, 6, 40))
+    write_report(folder)
+    return folder

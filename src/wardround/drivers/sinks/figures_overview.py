@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
-from wardround.drivers.sinks.figures_clients import HEAT, draw_ranked
+from wardround.drivers.sinks.figures_clients import FEW, HEAT, draw_ranked
 from wardround.drivers.sinks.figures_style import INK, canvas, style
 from wardround.drivers.sinks.figures_training import learning_panel
 from wardround.drivers.sinks.numerals import count
@@ -24,10 +25,10 @@ def figure_png(run_folder: Path, path: Path) -> Path:
     """
     run = load(run_folder)
     with style():
-        figure, (curve, confusion, clients) = canvas(4.3, widths=(1.35, 1, 1), width=14.0)
+        figure, (curve, confusion, clients) = canvas(4.7, widths=(1.35, 1, 1), width=14.0)
         learning_panel(curve, run, "macro_f1")
         curve.set_title("macro-F1 over the rounds")
-        curve.legend(loc="lower right", fontsize=8)
+        curve.legend(loc="upper center", bbox_to_anchor=(0.45, -0.14), fontsize=8)
         _confusion(confusion, run)
         _clients(clients, run)
         synthetic = "  (synthetic data)" if run.part("data").get("synthetic") else ""
@@ -66,7 +67,17 @@ def _clients(panel: Axes, run: RunFiles) -> None:
         panel.text(0.5, 0.5, "not measured", ha="center", transform=panel.transAxes, color=INK["muted"])
         return
     order = np.argsort(f1)
-    draw_ranked(panel, f1[order], beside[order], max(1, int(np.isfinite(f1).sum()) // 10))
+    worst = max(1, int(np.isfinite(f1).sum()) // 10)
+    if len(f1) <= FEW:
+        at = np.arange(1, len(f1) + 1)
+        panel.bar(at, f1[order], color=INK["fed"], width=0.75, label="federated model")
+        panel.bar(at[:worst], f1[order][:worst], color=INK["bad"], width=0.75, label="federated model, worst tenth")
+        panel.plot(at, beside[order], "D", color=INK["loc"], markeredgecolor="white", label="own local model")
+        panel.set_ylim(0, 1)
+        panel.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+        panel.grid(visible=False, axis="x")
+    else:
+        draw_ranked(panel, f1[order], beside[order], worst)
     panel.set_xlabel("clients, worst served first")
     panel.set_ylabel("macro-F1")
-    panel.legend(loc="lower right", fontsize=8)
+    panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), fontsize=8)

@@ -58,7 +58,10 @@ _RC: Any = {
     "xtick.color": INK["muted"],
     "ytick.color": INK["muted"],
     "lines.linewidth": 1.8,
-    "legend.frameon": False,
+    "legend.frameon": True,
+    "legend.facecolor": INK["paper"],
+    "legend.edgecolor": "none",
+    "legend.framealpha": 0.85,
     "legend.fontsize": 9,
     "axes.formatter.use_mathtext": False,
 }

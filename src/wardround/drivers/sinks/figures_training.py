@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from wardround.drivers.sinks.figures_style import INK, MODEL_INK, canvas
-from wardround.drivers.sinks.numerals import fixed, size
+from wardround.drivers.sinks.numerals import size
 from wardround.drivers.sinks.runfiles import RunFiles, series
 
 MEASURES = (("macro_f1", "macro-F1"), ("balanced_accuracy", "balanced accuracy"), ("roc_auc", "ROC-AUC"))
@@ -167,7 +167,7 @@ def _sparse(panel: Axes, at: Sequence[float], values: Sequence[float]) -> None:
         x, y = zip(*points, strict=True)
         marker = "o" if len(points) <= 30 else ""
         look: dict[str, Any] = {"color": INK["ink"], "linewidth": 1.3, "marker": marker, "markersize": 3.2}
-        panel.plot(x, y, label=f"federated, test (only the experimenter knows), last {fixed(y[-1])}", **look)
+        panel.plot(x, y, label="federated, test (only the experimenter knows)", **look)
 
 
 def _rounds(panel: Axes) -> None:
