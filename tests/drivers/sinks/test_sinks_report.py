@@ -124,6 +124,8 @@ def test_an_awkward_run_is_told_without_breaking_and_without_markup_from_names(
     assert "No threshold was set in this run." in page
     assert not re.search(r"\bnan\b", page)
     assert "None" not in page
+    assert page.count(">not measured<") == 2  # the recall, and the panel of ROC-AUC
+    assert "own local model" not in page
 
 
 def test_a_minimal_run_names_what_is_missing(

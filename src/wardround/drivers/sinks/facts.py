@@ -15,6 +15,13 @@ from wardround.drivers.sinks.numerals import DASH, count, duration, fixed, known
 from wardround.drivers.sinks.runfiles import MODELS, RunFiles, series
 
 TITLES = {"federated": "Federated", "centralised": "Centralised", "local": "Local-only"}
+STAGES = {
+    "load": "load the data",
+    "federate": "federated training",
+    "federated": "measure the federated model",
+    "centralised": "centralised model",
+    "local": "local-only models",
+}
 CLIENT_ROWS = 100  # clients in the table; the rest are counted
 
 
@@ -77,7 +84,7 @@ def caveats(run: RunFiles) -> list[str]:
     said += [f"There is no {name} model to compare with." for name in MODELS[1:] if run.overall(name) is None]
     absent = [row["name"] for row in (run.overall("federated") or {}).get("per_class") or () if row.get("support") == 0]
     if absent:
-        said.append(f"No test row is of class {', '.join(map(str, absent))}: it counts in no average that needs it.")
+        said.append(f"No test row is of class {', '.join(map(str, absent))}: nothing here tells how well it is found.")
     if run.part("model").get("unsupervised"):
         said.append("The model was trained without labels: it tells unusual from usual, not one attack from another.")
     return said
@@ -98,7 +105,10 @@ def big(run: RunFiles) -> list[Figure]:
     ]
     found, verifiable = _recall(run, "federated", "0.01")
     benign = count(score(run, "federated", "n_benign"))
-    note = "of attacks found" if verifiable else f"not verifiable with {benign} benign rows"
+    if found is None:
+        note = "not measured"
+    else:
+        note = "of attacks found" if verifiable else f"not verifiable with {benign} benign rows"
     return [*figures, Figure("Recall at 1 % false alarms", percent(found), note, "recall")]
 
 
@@ -192,7 +202,9 @@ def stages(run: RunFiles) -> list[tuple[str, str, float]]:
     """(stage, time, share of the longest) in the order they ran."""
     times = {str(name): value for name, value in (run.timing.get("stages") or {}).items() if known(value)}
     longest = max(times.values(), default=0.0)
-    return [(name, duration(value), value / longest if longest else 0.0) for name, value in times.items()]
+    return [
+        (STAGES.get(name, name), duration(value), value / longest if longest else 0.0) for name, value in times.items()
+    ]
 
 
 def costs(run: RunFiles) -> list[tuple[str, str]]:

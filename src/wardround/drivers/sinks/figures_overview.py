@@ -72,7 +72,8 @@ def _clients(panel: Axes, run: RunFiles) -> None:
         at = np.arange(1, len(f1) + 1)
         panel.bar(at, f1[order], color=INK["fed"], width=0.75, label="federated model")
         panel.bar(at[:worst], f1[order][:worst], color=INK["bad"], width=0.75, label="federated model, worst tenth")
-        panel.plot(at, beside[order], "D", color=INK["loc"], markeredgecolor="white", label="own local model")
+        if np.isfinite(beside).any():
+            panel.plot(at, beside[order], "D", color=INK["loc"], markeredgecolor="white", label="own local model")
         panel.set_ylim(0, 1)
         panel.xaxis.set_major_locator(MaxNLocator(10, integer=True))
         panel.grid(visible=False, axis="x")

@@ -31,7 +31,8 @@ def learning(run: RunFiles) -> Figure:
     for panel, (measure, title) in zip(axes, MEASURES, strict=True):
         learning_panel(panel, run, measure)
         panel.set_title(title)
-    axes[0].legend(loc="lower right")
+    if axes[0].lines:
+        axes[0].legend(loc="lower right")
     return figure
 
 
@@ -53,14 +54,16 @@ def learning_panel(panel: Axes, run: RunFiles, measure: str) -> None:
         if math.isfinite(value):
             label = "centralised, test" if name == "centralised" else "local-only, test (mean of the clients)"
             panel.axhline(value, color=MODEL_INK[name], linestyle=(0, (5, 2)), linewidth=1.4, label=label)
-    kept = run.metrics.get("kept_round")
-    if kept is not None and len(at) > 1:
-        panel.axvline(kept, color=INK["muted"], linewidth=1, linestyle=":", label=f"kept model (round {kept})")
     known = [value for value in drawn if math.isfinite(value)]
     if known:
+        kept = run.metrics.get("kept_round")
+        if kept is not None:
+            panel.axvline(kept, color=INK["muted"], linewidth=1, linestyle=":", label=f"kept model (round {kept})")
         low, high = min(known), max(known)
         room = max(0.02, 0.06 * (high - low))
         panel.set_ylim(max(0.0, low - room), min(1.0, high + room) + 0.002)
+    else:
+        panel.text(0.5, 0.5, "not measured", ha="center", transform=panel.transAxes, color=INK["muted"])
     _rounds(panel)
 
 
