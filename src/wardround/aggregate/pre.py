@@ -64,7 +64,7 @@ def adaptive_clipping(mixing: Mixing) -> tuple[Stack, F64]:
     """ARC. Rows keep their weights."""
     stack, k = mixing.stack, mixing.stack.count
     clipped = min(int(2 * mixing.hostile / k * (k - mixing.hostile)), k - 1)
-    norms = np.sqrt(stack.distances_to(stack.origin))
+    norms = stack.norms()
     limit = np.sort(norms)[k - 1 - clipped]
     return shrunk(stack, limit / np.maximum(norms, max(limit, np.finfo(float).tiny))), mixing.weights
 

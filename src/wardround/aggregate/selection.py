@@ -137,13 +137,14 @@ def repeated_krum(distances: F64, hostile: int, count: int) -> I64:
 def nearest_median_mean(ordered: F32, keep: int) -> F32:
     """Mean [width] of the ``keep`` values nearest to the median of each sorted column of ``ordered`` [k, width].
 
-    These are neighbours in sorted order: of all windows of that length the one whose farther end is nearest.
+    These are neighbours in sorted order: the window moves up while the value it would gain is nearer than the one it
+    would lose, which is so for a first stretch of places and never after.
     """
     k = len(ordered)
-    median = ordered[(k - 1) // 2 : k // 2 + 1].mean(axis=0)
-    reach = np.maximum(median - ordered[: k - keep + 1], ordered[keep - 1 :] - median)
-    window = np.argmin(reach, axis=0) + np.arange(keep)[:, None]
-    mean: F32 = np.take_along_axis(ordered, window, axis=0).mean(axis=0)
+    twice = 2 * ordered[(k - 1) // 2 : k // 2 + 1].mean(axis=0)
+    start = np.count_nonzero(ordered[: k - keep] + ordered[keep:] < twice, axis=0)
+    window = start[:, None] + np.arange(keep)
+    mean: F32 = np.take_along_axis(ordered.T, window, axis=1).mean(axis=1)
     return mean
 
 
