@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from wardround.drivers.sinks import facts
+from wardround.drivers.sinks.figures_clients import worst_tenth
 from wardround.drivers.sinks.report import figure_png, write_report
 from wardround.drivers.sinks.runfiles import load
 from wardround.errors import DataError
@@ -124,7 +126,9 @@ def test_an_awkward_run_is_told_without_breaking_and_without_markup_from_names(
     assert "No threshold was set in this run." in page
     assert not re.search(r"\bnan\b", page)
     assert "None" not in page
-    assert page.count(">not measured<") == 2  # the recall, and the panel of ROC-AUC
+    assert page.count(">not measured<") == 1  # the panel of ROC-AUC
+    assert ">not verifiable<" in page
+    assert "benign test rows</dd>" in page
     assert "own local model" not in page
 
 
@@ -199,3 +203,8 @@ def test_a_folder_without_a_finished_run_is_one_clear_error(tmp_path: Path) -> N
     (tmp_path / "metrics.json").write_text("[1]")
     with pytest.raises(DataError, match="must hold a JSON object"):
         write_report(tmp_path)
+
+
+@pytest.mark.parametrize(("clients", "worst"), [(1, 1), (10, 1), (11, 2), (100, 10)])
+def test_the_worst_tenth_is_rounded_up_as_the_measures_do(clients: int, worst: int) -> None:
+    assert worst_tenth(np.array([*np.linspace(0, 1, clients), np.nan])) == worst

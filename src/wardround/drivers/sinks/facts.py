@@ -105,11 +105,8 @@ def big(run: RunFiles) -> list[Figure]:
     ]
     found, verifiable = _recall(run, "federated", "0.01")
     benign = count(score(run, "federated", "n_benign"))
-    if found is None:
-        note = "not measured"
-    else:
-        note = "of attacks found" if verifiable else f"not verifiable with {benign} benign rows"
-    return [*figures, Figure("Recall at 1 % false alarms", percent(found), note, "recall")]
+    notes = {True: "of attacks found", False: f"not verifiable with {benign} benign test rows", None: "not measured"}
+    return [*figures, Figure("Recall at 1 % false alarms", percent(found), notes[verifiable], "recall")]
 
 
 def side_by_side(run: RunFiles) -> list[tuple[str, list[str]]]:
@@ -133,14 +130,14 @@ def side_by_side(run: RunFiles) -> list[tuple[str, list[str]]]:
 
 
 def unverifiable(run: RunFiles) -> bool:
-    """Whether a number in the table carries the mark of one that the test rows cannot support."""
-    return any("*" in value for _, values in side_by_side(run) for value in values)
+    """Whether the table has a recall that the benign test rows cannot support."""
+    return any("*" in value or value == "not verifiable" for _, values in side_by_side(run) for value in values)
 
 
 def is_hint(run: RunFiles, model: str, rate: str) -> bool:
     """Whether the recall at this false-positive rate is there, but rests on too few benign test rows."""
     value, verifiable = _recall(run, model, rate)
-    return known(value) and not verifiable
+    return known(value) and verifiable is False
 
 
 def spreads(run: RunFiles) -> list[tuple[str, list[str]]]:
@@ -252,13 +249,16 @@ def _against(run: RunFiles, name: str, f1: float) -> str | None:
     return f"{abs(points):.1f} points {'above' if points > 0 else 'below'} {what} ({fixed(other)})"
 
 
-def _recall(run: RunFiles, name: str, rate: str) -> tuple[float | None, bool]:
-    found = ((run.overall(name) or {}).get("recall_at_fpr") or {}).get(rate) or {}
-    return found.get("recall"), bool(found.get("verifiable"))
+def _recall(run: RunFiles, name: str, rate: str) -> tuple[float | None, bool | None]:
+    """The recall, if known, and whether the benign test rows suffice for it (None: it was not measured)."""
+    found = ((run.overall(name) or {}).get("recall_at_fpr") or {}).get(rate)
+    return (found.get("recall"), bool(found.get("verifiable"))) if found else (None, None)
 
 
 def _marked(run: RunFiles, name: str, rate: str) -> str:
-    value, _ = _recall(run, name, rate)
+    value, verifiable = _recall(run, name, rate)
+    if value is None and verifiable is False:
+        return "not verifiable"
     return percent(value) + (" *" if is_hint(run, name, rate) else "")
 
 

@@ -82,7 +82,7 @@ def quality(run: RunFiles) -> Figure:
     beside = np.array(series([local.get(row.get("name")) or {} for row in federated], "macro_f1"))
     order = np.argsort(f1)  # NaN comes last
     names = [_short(str(federated[int(i)].get("name"))) for i in order]
-    worst = max(1, int(np.isfinite(f1).sum()) // 10)
+    worst = worst_tenth(f1)
     if len(f1) <= FEW:
         return _dumbbells(names, f1[order], beside[order], worst)
     return quality_of_many(f1[order], beside[order], worst)
@@ -111,6 +111,11 @@ def quality_of_many(f1: np.ndarray, beside: np.ndarray, worst: int) -> Figure:
     panel.set_xlabel("clients, worst served first")
     figure.legend(loc="outside upper left", ncols=3)
     return figure
+
+
+def worst_tenth(f1: np.ndarray) -> int:
+    """How many clients the worst tenth has: a tenth of those measured, rounded up."""
+    return -(-int(np.isfinite(f1).sum()) // 10)
 
 
 def draw_ranked(panel: Axes, f1: np.ndarray, beside: np.ndarray, worst: int) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from wardround.drivers.sinks.figures_clients import FEW, HEAT, draw_ranked
+from wardround.drivers.sinks.figures_clients import FEW, HEAT, draw_ranked, worst_tenth
 from wardround.drivers.sinks.figures_style import INK, canvas, style
 from wardround.drivers.sinks.figures_training import learning_panel
 from wardround.drivers.sinks.numerals import count
@@ -67,7 +67,7 @@ def _clients(panel: Axes, run: RunFiles) -> None:
         panel.text(0.5, 0.5, "not measured", ha="center", transform=panel.transAxes, color=INK["muted"])
         return
     order = np.argsort(f1)
-    worst = max(1, int(np.isfinite(f1).sum()) // 10)
+    worst = worst_tenth(f1)
     if len(f1) <= FEW:
         at = np.arange(1, len(f1) + 1)
         panel.bar(at, f1[order], color=INK["fed"], width=0.75, label="federated model")
