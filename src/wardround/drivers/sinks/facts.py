@@ -105,8 +105,8 @@ def big(run: RunFiles) -> list[Figure]:
     ]
     found, verifiable = _recall(run, "federated", "0.01")
     benign = count(score(run, "federated", "n_benign"))
-    notes = {True: "of attacks found", False: f"not verifiable with {benign} benign test rows", None: "not measured"}
-    return [*figures, Figure("Recall at 1 % false alarms", percent(found), notes[verifiable], "recall")]
+    support = {True: "of attacks found", False: f"not verifiable with {benign} benign test rows", None: "not measured"}
+    return [*figures, Figure("Recall at 1 % false alarms", percent(found), support[verifiable], "recall")]
 
 
 def side_by_side(run: RunFiles) -> list[tuple[str, list[str]]]:

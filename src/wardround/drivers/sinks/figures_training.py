@@ -64,6 +64,7 @@ def learning_panel(panel: Axes, run: RunFiles, measure: str) -> None:
         panel.set_ylim(max(0.0, low - room), min(1.0, high + room) + 0.002)
     else:
         panel.text(0.5, 0.5, "not measured", ha="center", transform=panel.transAxes, color=INK["muted"])
+        panel.set_yticks([])
     _rounds(panel)
 
 
