@@ -1,0 +1,79 @@
+"""``wardround strategies`` and ``wardround explain``: what exists and what its TOML keys mean."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import typing
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from wardround.catalogue import KIND_TEXT
+from wardround.config import Experiment, nearest
+from wardround.drivers.simulation.catalogue import full
+from wardround.errors import UsageError
+
+
+def strategies(
+    kind: str = typer.Argument("", help="Show only this kind (source, split, partition, model, ...)."),
+) -> None:
+    """List every strategy that an experiment file can name, by kind."""
+    catalogue = full()
+    if kind and kind not in KIND_TEXT:
+        raise UsageError(f"no kind {kind!r}{nearest(kind, KIND_TEXT)}; there are {', '.join(KIND_TEXT)}")
+    table = Table("kind", "use =", "what it is", box=None, pad_edge=False)
+    for each in [kind] if kind else KIND_TEXT:
+        for name in catalogue.names(each):
+            found = catalogue.find(each, name)
+            table.add_row(each, name, (inspect.getdoc(found) or "").split("\n")[0])
+    Console(soft_wrap=False).print(table)
+
+
+def explain(
+    name: str = typer.Argument(..., help="A strategy's name, KIND.NAME, or a table such as 'training'."),
+) -> None:
+    """Explain a strategy or a table of the experiment file: what it does, its keys and their defaults."""
+    classes = _classes()
+    wanted = [key for key in classes if key == name or key.split(".")[-1] == name]
+    if not wanted:
+        raise UsageError(f"nothing is named {name!r}{nearest(name, [*classes, *(k.split('.')[-1] for k in classes)])}")
+    for key in wanted:
+        typer.echo(describe(key, classes[key]))
+
+
+def describe(key: str, cls: type) -> str:
+    """The text of ``explain``: docstring, then the TOML table with defaults."""
+    kind, _, use = key.rpartition(".")
+    table = {f.metadata.get("kind"): f.name for f in dataclasses.fields(Experiment)}.get(kind, use)
+    lines = [key, "", inspect.getdoc(cls) or "", "", f"[{table}]"]
+    if kind:
+        lines.append(f'use = "{use}"')
+    lines += [f"{f.name} = {_default(f)}" for f in dataclasses.fields(cls) if f.init]
+    return "\n".join(lines) + "\n"
+
+
+def _classes() -> dict[str, type]:
+    catalogue = full()
+    found: dict[str, type] = {
+        f"{kind}.{name}": cls for kind in KIND_TEXT for name, cls in catalogue.kinds[kind].items()
+    }
+    hints = typing.get_type_hints(Experiment)
+    for field in dataclasses.fields(Experiment):
+        hint = hints[field.name]
+        if "kind" not in field.metadata and dataclasses.is_dataclass(hint):
+            found[field.name] = typing.cast("type", hint)
+    return found
+
+
+def _default(field: dataclasses.Field[Any]) -> str:
+    if field.default is not dataclasses.MISSING:
+        value = field.default
+    elif field.default_factory is not dataclasses.MISSING:
+        value = field.default_factory()
+    else:
+        return "...  # required"
+    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)

@@ -1,0 +1,317 @@
+"""One TOML file -> one frozen ``Experiment``; every key is a field of a frozen dataclass.
+
+Unknown keys, wrong types and values out of range give one ``ConfigError`` that names the key's path and, where a
+word is near, asks "did you mean". Law: ``parse(dump(experiment)) == experiment``.
+What it does not do: read files (cli), load data (drivers).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import math
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, Union, overload
+
+from wardround.aggregate.optimise import ServerOptimiser
+from wardround.aggregate.rules import Rule
+from wardround.catalogue import Catalogue
+from wardround.errors import ConfigError
+from wardround.federation.algorithms import Algorithm
+from wardround.federation.participation import Participation, Weather
+from wardround.traffic.partition import Partition
+from wardround.traffic.scaling import Scaling
+from wardround.traffic.split import SplitStrategy
+from wardround.training.models import Model
+from wardround.training.task import LocalTraining
+
+
+def strategy(kind: str, default: str = "") -> Any:
+    """A field that holds a strategy of ``kind``; its table names it with ``use``; ``default``: where the table is absent."""
+    return field(metadata={"kind": kind, "use": default})
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """The course of the federation.
+
+    Attributes:
+        count: training rounds.
+        measure_every: rounds between two measurements on the clients' validation rows (the last is always measured).
+        keep: which model comes out: of the ``last`` round or the ``best`` measured one (validation macro-F1; for
+            autoencoders validation ROC-AUC).
+        cohort_size: clients whose answers are summed before the rule sees them; 0: all in one cohort.
+        weighting: the server's policy for clients' weights: by ``rows`` (at most ``weight_cap``), their ``sqrt``, or ``uniform``.
+        weight_cap: no client weighs more than this many rows.
+        exchange_retries: how often set-up is tried again when too few clients answer.
+    """
+
+    count: int = 30
+    measure_every: int = 5
+    keep: Literal["last", "best"] = "last"
+    cohort_size: int = 0
+    weighting: Literal["rows", "sqrt", "uniform"] = "rows"
+    weight_cap: int = 100_000
+    exchange_retries: int = 20
+
+    def __post_init__(self) -> None:
+        for name, least in (("count", 1), ("measure_every", 1), ("cohort_size", 0), ("weight_cap", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be {least} or more, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is measured at the end.
+
+    Attributes:
+        target_fpr: the false-positive rate the alert threshold is set for, on validation rows.
+        test_every: also score the test rows at every measurement (a learning curve only the experimenter sees).
+        centralised: train the same model on the pooled rows, as an upper baseline.
+        centralised_epochs, centralised_batch, centralised_learning_rate: of that baseline (AdamW).
+        local: train every client alone, for as many epochs as it sees in the federation, as a lower baseline.
+    """
+
+    target_fpr: float = 0.01
+    test_every: bool = True
+    centralised: bool = True
+    centralised_epochs: int = 40
+    centralised_batch: int = 128
+    centralised_learning_rate: float = 0.002
+    local: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 < self.target_fpr < 1:
+            raise ValueError(f"target_fpr must lie between 0 and 1, not {self.target_fpr}")
+
+
+@dataclass(frozen=True)
+class Run:
+    """How the simulation runs; nothing here changes the model.
+
+    Attributes:
+        workers: threads that train chunks of clients; 0: one per core.
+        checkpoint_every: rounds between two checkpoints.
+    """
+
+    workers: int = 0
+    checkpoint_every: int = 1
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment, as one TOML file says it.
+
+    Attributes:
+        name: short name; run folders are named after it.
+        about: one or two sentences for the report.
+        seed: everything random follows from it.
+    """
+
+    name: str
+    data: Any = strategy("source")
+    split: SplitStrategy = strategy("split", "stratified")
+    partition: Partition = strategy("partition")
+    scaling: Scaling = strategy("scaling", "quantile")
+    model: Model = strategy("model", "mlp")
+    algorithm: Algorithm = strategy("algorithm", "fedavg")
+    rule: Rule = strategy("rule", "mean")
+    server: ServerOptimiser = strategy("optimiser", "sgd")
+    training: LocalTraining = field(default_factory=LocalTraining)
+    rounds: Rounds = field(default_factory=Rounds)
+    participation: Participation = field(default_factory=Participation)
+    weather: Weather = field(default_factory=Weather)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    run: Run = field(default_factory=Run)
+    about: str = ""
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.name or not all(c.isalnum() or c in "-_." for c in self.name):
+            raise ValueError(f"name {self.name!r} should be letters, digits, '-', '_' and '.' (it names a folder)")
+        if self.seed < 0:
+            raise ValueError(f"seed must be 0 or more, not {self.seed}")
+
+
+E = TypeVar("E", bound=Experiment)
+
+
+@overload
+def parse(text: str, catalogue: Catalogue, where: str = "experiment") -> Experiment: ...
+@overload
+def parse(text: str, catalogue: Catalogue, where: str, cls: type[E]) -> E: ...
+def parse(text: str, catalogue: Catalogue, where: str = "experiment", cls: type[Experiment] = Experiment) -> Experiment:
+    """The experiment in a TOML text; ``where`` names the file in errors; a subclass ``cls`` adds tables of its own.
+
+    Raises:
+        ConfigError: not TOML, an unknown or missing key, a value of the wrong type or out of range.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{where}: not valid TOML: {error}") from error
+    experiment: Experiment = _build(cls, table, catalogue, where)
+    check(experiment, where)
+    return experiment
+
+
+def override(text: str, sets: list[str], where: str) -> str:
+    """The TOML text with ``TABLE.KEY=VALUE`` (or ``KEY=VALUE``) settings applied; VALUE is TOML, or a bare word.
+
+    Raises:
+        ConfigError: the text is not TOML, or a setting has no ``=``.
+    """
+    if not sets:
+        return text
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{where}: not valid TOML: {error}") from error
+    for setting in sets:
+        path, equals, value = setting.partition("=")
+        keys = path.strip().split(".")
+        if not equals or len(keys) > 2 or not all(keys):
+            raise ConfigError(f"--set {setting!r} should be TABLE.KEY=VALUE")
+        inner = table if len(keys) == 1 else table.setdefault(keys[0], {})
+        inner[keys[-1]] = _bare(value.strip())
+    lines = [f"{k} = {_toml(v)}" for k, v in table.items() if not isinstance(v, dict)]
+    for name, inner in table.items():
+        if isinstance(inner, dict):
+            lines += [f"[{name}]", *(f"{k} = {_toml(v)}" for k, v in inner.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _bare(value: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return value
+
+
+def check(experiment: Experiment, where: str) -> None:
+    """Rules between tables.
+
+    Raises:
+        ConfigError: two settings do not fit together; the text says which and what would fit.
+    """
+    training = experiment.training
+    if experiment.algorithm.name == "scaffold" and (training.optimiser != "sgd" or training.momentum):
+        raise ConfigError(
+            f"{where}: [algorithm] scaffold needs plain SGD (its control variates are gradients): "
+            f'set [training] optimiser = "sgd" and momentum = 0',
+        )
+    if experiment.algorithm.name == "fednova" and training.optimiser != "sgd":
+        raise ConfigError(f'{where}: [algorithm] fednova normalises SGD steps: set [training] optimiser = "sgd"')
+
+
+def dump(experiment: Experiment) -> str:
+    """The experiment as TOML with every key written out, defaults too: what a run folder keeps."""
+    lines: list[str] = []
+    tables: list[tuple[str, Any]] = []
+    for spec in dataclasses.fields(experiment):
+        value = getattr(experiment, spec.name)
+        if dataclasses.is_dataclass(value):
+            tables.append((spec.name, value))
+        else:
+            lines.append(f"{spec.name} = {_toml(value)}")
+    for name, value in tables:
+        lines += ["", f"[{name}]"]
+        if "kind" in _specs(type(experiment))[name].metadata:
+            lines.append(f"use = {_toml(value.name)}")
+        lines += [f"{spec.name} = {_toml(getattr(value, spec.name))}" for spec in dataclasses.fields(value)]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False)  # TOML's strings, numbers and truth values are written as JSON's are
+
+
+def _specs(cls: type) -> dict[str, dataclasses.Field[Any]]:
+    return {spec.name: spec for spec in dataclasses.fields(cls) if spec.init}
+
+
+def _build(cls: type, table: Any, catalogue: Catalogue, path: str) -> Any:
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"{path} should be a table of keys, not {table!r}")
+    specs, hints = _specs(cls), typing.get_type_hints(cls)
+    for key in table:
+        if key not in specs:
+            raise ConfigError(f"{path}: unknown key {key!r}{nearest(key, specs)}")
+    values = {}
+    for name, spec in specs.items():
+        default = spec.metadata.get("use")
+        if name in table or default:
+            value = table.get(name, {"use": default})
+            values[name] = _value(spec, hints[name], value, catalogue, f"{path}: {name}")
+        elif spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING:
+            raise ConfigError(f"{path}: {name} is missing{_hint(spec, catalogue)}")
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _hint(spec: dataclasses.Field[Any], catalogue: Catalogue) -> str:
+    kind = spec.metadata.get("kind")
+    return f": add a table [{spec.name}] with use = one of {', '.join(catalogue.names(kind))}" if kind else ""
+
+
+def _value(spec: dataclasses.Field[Any], hint: Any, value: Any, catalogue: Catalogue, path: str) -> Any:
+    kind = spec.metadata.get("kind")
+    if kind:
+        return _strategy(kind, value, catalogue, path)
+    if dataclasses.is_dataclass(hint):
+        return _build(typing.cast("type", hint), value, catalogue, path)
+    return _plain(hint, value, path)
+
+
+def _strategy(kind: str, table: Any, catalogue: Catalogue, path: str) -> Any:
+    if not isinstance(table, Mapping) or "use" not in table:
+        raise ConfigError(f"{path}: needs use = one of {', '.join(catalogue.names(kind))}")
+    name = table["use"]
+    cls = catalogue.find(kind, str(name))
+    if cls is None:
+        names = catalogue.names(kind)
+        raise ConfigError(
+            f"{path}: no {kind} is named {name!r}{nearest(str(name), names)}; there are {', '.join(names)}"
+        )
+    return _build(cls, {k: v for k, v in table.items() if k != "use"}, catalogue, f"{path} ({name})")
+
+
+def _plain(hint: Any, value: Any, path: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        if value in arguments:
+            return value
+        words = ", ".join(repr(a) for a in arguments)
+        raise ConfigError(f"{path} should be one of {words}, not {value!r}{nearest(str(value), map(str, arguments))}")
+    if origin in (Union, types.UnionType):
+        inner = [a for a in arguments if a is not type(None)]
+        return _plain(inner[0], value, path)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ConfigError(f"{path} should be a list, not {value!r}")
+        return tuple(_plain(arguments[0], item, f"{path}[{i}]") for i, item in enumerate(value))
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is Any or (isinstance(value, hint) and not (hint is int and isinstance(value, bool))):
+        return value
+    raise ConfigError(f"{path} should be {_WORDS.get(hint, hint)}, not {value!r}")
+
+
+_WORDS = {int: "a whole number", float: "a number", str: "a text in quotes", bool: "true or false"}
+
+
+def nearest(word: str, names: typing.Iterable[str]) -> str:
+    """``; did you mean 'x'?`` where a name is near, else nothing."""
+    close = difflib.get_close_matches(word, list(names), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,219 @@
+"""Drives the round's machines in one process: the same server and clients as real gateways, on a virtual clock.
+
+Clients of an exchange are walked in chunks; each chunk trains as one stack on its own thread, and its answers enter
+the sum in the order of the clients, so the number of threads never changes a result.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from wardround.arrays import F32
+from wardround.config import Experiment
+from wardround.drivers.simulation.world import ClientRows, PreparedTable, World
+from wardround.errors import LocalProtocolError
+from wardround.events import Emit, Event, RoundDone
+from wardround.federation.algorithms import EMPTY
+from wardround.federation.client import Client, ClientState
+from wardround.federation.messages import Answer, Ask
+from wardround.federation.participation import Fate
+from wardround.federation.plan import Plan
+from wardround.federation.server import Phase, Server
+from wardround.federation.step import Send
+from wardround.training.task import Engine, Job
+from wardround.wire import decode, encode, message
+
+PATIENCE_S = 60.0
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@message(0x4660)
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """What the simulation must remember of one client between rounds."""
+
+    index: int
+    memory: F32
+
+
+@message(0x4661)
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The whole federation after an exchange: server, clients' memories, bytes so far, the log's length."""
+
+    server: bytes
+    memories: tuple[Memory, ...]
+    bytes_up: int
+    bytes_down: int
+    log_bytes: int
+
+
+@dataclass
+class Traffic:
+    """Bytes of encoded messages, over all clients."""
+
+    up: int = 0
+    down: int = 0
+
+
+@dataclass
+class Federation:
+    """The running federation: machines, engine, what is remembered of clients, bytes."""
+
+    experiment: Experiment
+    world: World
+    plan: Plan
+    server: Server
+    engine_for: Callable[[int], Engine]
+    emit: Emit
+    pool: ThreadPoolExecutor
+    workers: int
+    memories: dict[int, F32] = field(default_factory=dict)
+    traffic: Traffic = field(default_factory=Traffic)
+
+    def __post_init__(self) -> None:
+        clients, rounds = len(self.world.shares), self.plan.schedule.rounds
+        self._index = {name: i for i, name in enumerate(self.world.names)}
+        self._presence = self.experiment.weather.presence(clients, rounds, self.experiment.seed)
+        self._prepared: PreparedTable | None = None
+        self._engine: Engine | None = None
+
+    @property
+    def over(self) -> bool:
+        return self.server.phase is Phase.DONE
+
+    def checkpoint(self, log_bytes: int) -> bytes:
+        memories = tuple(Memory(i, m) for i, m in sorted(self.memories.items()))
+        return encode(Checkpoint(self.server.to_bytes(), memories, self.traffic.up, self.traffic.down, log_bytes))
+
+    def restore(self, data: bytes) -> int:
+        """Take up the state of ``checkpoint``; returns the log's length at that moment.
+
+        Raises:
+            DecodeError: the checkpoint is damaged.
+        """
+        saved = decode(data, Checkpoint)
+        self.memories = {m.index: m.memory for m in saved.memories}
+        self.traffic = Traffic(saved.bytes_up, saved.bytes_down)
+        seed, policy = self.experiment.seed, self.experiment.participation
+        self.server = Server.from_bytes(self.plan, policy, self.world.names, seed, saved.server)
+        return saved.log_bytes
+
+    def run(self) -> Iterator[tuple[Event, ...]]:
+        """One exchange per step of the iterator, until the federation is over; yields the exchange's events."""
+        while self.server.phase is not Phase.DONE:
+            yield self._exchange()
+
+    def prepared(self) -> PreparedTable:
+        """The prepared table.
+
+        Raises:
+            LocalProtocolError: set-up is not over.
+        """
+        if self._prepared is None:
+            if self.server.prepared is None:
+                raise LocalProtocolError("the federation's statistics are not known yet")
+            self._prepared = PreparedTable(self.world, self.server.prepared)
+        return self._prepared
+
+    def engine(self) -> Engine:
+        if self._engine is None:
+            self._engine = self.engine_for(self.prepared().x.shape[1])
+        return self._engine
+
+    def _exchange(self) -> tuple[Event, ...]:
+        started = time.perf_counter()
+        up, down = self.traffic.up, self.traffic.down
+        round_ = self.server.round + (self.server.phase is Phase.TRAINING)
+        present = self._presence[min(round_, len(self._presence) - 1)]
+        reachable = [name for name, on in zip(self.world.names, present, strict=True) if on]
+        training = self.server.phase is Phase.TRAINING
+        step = self.server.begin(0.0, reachable, PATIENCE_S)
+        fates = self._fates(step.send, round_, training)
+        for send in step.send:
+            self._deliver(send, fates)
+        events = self.server.expire(PATIENCE_S).events
+        seconds = time.perf_counter() - started
+        lost = list(fates.values())
+
+        def completed(event: RoundDone) -> RoundDone:  # what only the simulated world knows
+            return replace(
+                event,
+                offline=int((~present).sum()),
+                dropped=lost.count("drops"),
+                late=lost.count("late"),
+                bytes_up=self.traffic.up - up,
+                bytes_down=self.traffic.down - down,
+                seconds=seconds,
+            )
+
+        return tuple(completed(event) if isinstance(event, RoundDone) else event for event in events)
+
+    def _fates(self, sends: Sequence[Send[Ask]], round_: int, training: bool) -> dict[str, Fate]:
+        invited = [peer for send in sends for peer in send.peers]
+        if not training:
+            return dict.fromkeys(invited, "answers")
+        numbers = [self._index[peer] for peer in invited]
+        fates = self.experiment.weather.fates(numbers, len(self.world.shares), self.experiment.seed, round_)
+        return dict(zip(invited, fates, strict=True))
+
+    def _deliver(self, send: Send[Ask], fates: dict[str, Fate]) -> None:
+        """One message to its peers, their answers to the server; who drops or comes late costs the downlink only."""
+        self.traffic.down += len(encode(send.message)) * len(send.peers)
+        answering = [peer for peer in send.peers if fates[peer] == "answers"]
+        size = 0
+        for peer, answer, memory in self._answers(send.message, answering):
+            if memory.size:
+                self.memories[self._index[peer]] = memory
+            size = size or len(encode(answer))
+            self.traffic.up += size
+            self.server.receive(peer, answer, 0.0)
+
+    def _answers(self, ask: Ask, peers: Sequence[str]) -> Iterator[tuple[str, Answer, F32]]:
+        """(client, answer, its new memory) for each of ``peers``, in their order; at most two chunks per thread wait."""
+        first = self.server.phase is Phase.STATISTICS
+        engine = None if first else self.engine()
+        size = engine.chunk if engine is not None else 64
+        chunks = [peers[at : at + size] for at in range(0, len(peers), size)]
+        yield from _in_order(self.pool, 2 * self.workers, lambda chunk: self._chunk(ask, chunk, engine), chunks)
+
+    def _chunk(self, ask: Ask, peers: Sequence[str], engine: Engine | None) -> list[tuple[str, Answer, F32]]:
+        clients = [self._client(peer) for peer in peers]
+        answers = [client.receive(ask, self._rows(peer), engine) for client, peer in zip(clients, peers, strict=True)]
+        jobs = [answer for answer in answers if isinstance(answer, Job)]
+        if jobs and engine is not None:
+            answers = [c.trained(result) for c, result in zip(clients, engine.train(jobs), strict=True)]
+        done = []
+        for peer, client, answer in zip(peers, clients, answers, strict=True):
+            if isinstance(answer, Job):
+                raise LocalProtocolError("a chunk mixes training with other exchanges")
+            done.append((peer, answer, client.state.memory))
+        return done
+
+    def _client(self, peer: str) -> Client:
+        index = self._index[peer]
+        state = ClientState(index, memory=self.memories.get(index, EMPTY))
+        return Client(self.plan, self.experiment.seed, state, self.server.prepared)
+
+    def _rows(self, peer: str) -> ClientRows:
+        prepared = None if self.server.phase is Phase.STATISTICS else self.prepared()
+        return ClientRows(self.world, self.world.shares[self._index[peer]], prepared)
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, ahead: int, work: Callable[[T], Iterable[R]], items: Sequence[T]
+) -> Iterator[R]:
+    """``work`` over ``items`` on the pool, results in order, at most ``ahead`` items in flight."""
+    waiting: deque[Future[Iterable[R]]] = deque()
+    for item in items:
+        if len(waiting) >= ahead:
+            yield from waiting.popleft().result()
+        waiting.append(pool.submit(work, item))
+    while waiting:
+        yield from waiting.popleft().result()

@@ -1,0 +1,95 @@
+"""The simulated world: one table in memory, its split, its clients, and what each of them can see.
+
+A client is a list of row numbers; rows are cut out when they are needed, so memory does not grow with the number
+of clients that are not in flight.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from wardround.arrays import F32, I64
+from wardround.config import Experiment
+from wardround.federation.plan import Plan, Prepared, Schedule
+from wardround.rng import stream
+from wardround.traffic.partition import ClientShare
+from wardround.traffic.split import Split
+from wardround.traffic.table import Table
+from wardround.training.task import Rows
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """``x`` [n, inputs] holds all prepared rows once the federation's statistics are known."""
+
+    table: Table
+    split: Split
+    shares: tuple[ClientShare, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(share.name for share in self.shares)
+
+
+def build(experiment: Experiment, table: Table) -> World:
+    """Split and deal ``table`` as the experiment says; all from the experiment's seed."""
+    split = experiment.split.assign(table, stream(experiment.seed, "split"))
+    shares = experiment.partition.deal(table, split, stream(experiment.seed, "partition"))
+    return World(table, split, tuple(shares))
+
+
+def plan(experiment: Experiment, table: Table) -> Plan:
+    """What server and clients agree on before the first message."""
+    r = experiment.rounds
+    return Plan(
+        schema=table.schema,
+        labels=table.labels,
+        scaling=experiment.scaling,
+        model=experiment.model,
+        training=experiment.training,
+        algorithm=experiment.algorithm,
+        rule=experiment.rule,
+        optimiser=experiment.server,
+        schedule=Schedule(r.count, r.measure_every, r.keep, r.cohort_size, r.exchange_retries),
+        weighting=r.weighting,
+        weight_cap=r.weight_cap,
+    )
+
+
+def fingerprint(table: Table) -> str:
+    """SHA-256 of schema, labels and rows: a resumed run must see the same data."""
+    digest = hashlib.sha256(f"{table.schema.id} {table.labels}".encode())
+    for array in (table.x, table.y, table.group):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+class PreparedTable:
+    """All rows after preprocessing, made once: [n, inputs]."""
+
+    def __init__(self, world: World, prepared: Prepared) -> None:
+        self.prepared = prepared
+        self.x: F32 = prepared.preprocessor.apply(world.table.x)
+        self.y: I64 = world.table.y
+
+    def rows(self, index: I64) -> Rows:
+        return Rows(self.x[index], self.y[index])
+
+
+class ClientRows:
+    """What client ``share`` can see (federation.client.LocalData)."""
+
+    def __init__(self, world: World, share: ClientShare, prepared: PreparedTable | None) -> None:
+        self._world, self._share, self._prepared = world, share, prepared
+
+    def raw(self) -> tuple[F32, I64]:
+        return self._world.table.x[self._share.train], self._world.table.y[self._share.train]
+
+    def prepared(self, part: str, prepared: Prepared) -> Rows:
+        if self._prepared is None:
+            raise ValueError("rows are asked for before the federation's statistics are known")
+        del prepared  # in a simulation all clients know the same sum, so the table was prepared once for all
+        return self._prepared.rows(self._share.train if part == "train" else self._share.validation)

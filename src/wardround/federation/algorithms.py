@@ -1,0 +1,174 @@
+"""Federated optimisation algorithms as pairs: what a client adds to the sum, what the server makes of the mean.
+
+    FedAvg    McMahan et al., AISTATS 2017
+    FedProx   Li et al., MLSys 2020
+    SCAFFOLD  Karimireddy et al., ICML 2020 (option II for the control variates)
+    FedNova   Wang et al., NeurIPS 2020
+
+The block a client contributes is linear in its effect: the server needs the weighted *mean* of blocks only, so every
+algorithm works under secure aggregation. Law: with one client, or equal clients, all four give FedAvg's step
+(SCAFFOLD in its first round, where all control variates are zero).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from wardround.arrays import F32
+from wardround.training.task import LocalTraining, Trained
+
+EMPTY: F32 = np.zeros(0, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What the algorithm adds to local training: FedProx's mu, SCAFFOLD's c - c_i [d]."""
+
+    proximal: float = 0.0
+    gradient: F32 | None = None
+
+
+class Algorithm(Protocol):
+    """``memory`` is what a client keeps between rounds ([d] or empty); ``broadcast`` what the server tells all."""
+
+    name: ClassVar[str]
+
+    def block_size(self, d: int) -> int:
+        """Length of a client's block for a model of ``d`` parameters."""
+        ...
+
+    def broadcast(self, state: F32, d: int) -> F32:
+        """What goes to every invited client beside the parameters."""
+        ...
+
+    def correct(self, memory: F32, broadcast: F32) -> Correction:
+        """Client: how its training differs from plain SGD."""
+        ...
+
+    def block(self, trained: Trained, training: LocalTraining, memory: F32, broadcast: F32) -> tuple[F32, F32]:
+        """Client: (block, new memory)."""
+        ...
+
+    def delta(self, mean: F32, state: F32, d: int, share: float) -> tuple[F32, F32]:
+        """Server: (change of the model [d], new state) from the mean block; ``share`` of all clients answered."""
+        ...
+
+
+@dataclass(frozen=True)
+class FedAvg:
+    """The weighted mean of the clients' changes."""
+
+    name: ClassVar[str] = "fedavg"
+
+    def block_size(self, d: int) -> int:
+        return d
+
+    def broadcast(self, state: F32, d: int) -> F32:
+        del state, d
+        return EMPTY
+
+    def correct(self, memory: F32, broadcast: F32) -> Correction:
+        del memory, broadcast
+        return Correction()
+
+    def block(self, trained: Trained, training: LocalTraining, memory: F32, broadcast: F32) -> tuple[F32, F32]:
+        del training, broadcast
+        return trained.delta, memory
+
+    def delta(self, mean: F32, state: F32, d: int, share: float) -> tuple[F32, F32]:
+        del d, share
+        return mean, state
+
+
+@dataclass(frozen=True)
+class FedProx(FedAvg):
+    """FedAvg whose clients are pulled back to the round's model by mu/2 |w - w_round|^2.
+
+    Attributes:
+        mu: strength of the pull; 0 is FedAvg.
+    """
+
+    name: ClassVar[str] = "fedprox"
+    mu: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not self.mu >= 0:
+            raise ValueError(f"mu must be 0 or more, not {self.mu}")
+
+    def correct(self, memory: F32, broadcast: F32) -> Correction:
+        del memory, broadcast
+        return Correction(proximal=self.mu)
+
+
+@dataclass(frozen=True)
+class Scaffold:
+    """Control variates correct each client's drift; block = (change of the model, change of the client's variate).
+
+    A client's new variate is c_i - c - delta / (K lr) (option II), which the paper derives for plain SGD: ``[training]``
+    must use sgd without momentum.
+    """
+
+    name: ClassVar[str] = "scaffold"
+
+    def block_size(self, d: int) -> int:
+        return 2 * d
+
+    def broadcast(self, state: F32, d: int) -> F32:
+        return state if state.size else np.zeros(d, dtype=np.float32)
+
+    def correct(self, memory: F32, broadcast: F32) -> Correction:
+        return Correction(gradient=broadcast - memory if memory.size else broadcast)
+
+    def block(self, trained: Trained, training: LocalTraining, memory: F32, broadcast: F32) -> tuple[F32, F32]:
+        own = memory if memory.size else np.zeros_like(broadcast)
+        if trained.steps == 0:  # no rows, no step: nothing learnt about its gradient
+            return np.concatenate([trained.delta, np.zeros_like(own)]), own
+        scale = np.float32(1.0 / (trained.steps * training.learning_rate))
+        new = own - broadcast - scale * trained.delta
+        return np.concatenate([trained.delta, new - own]), new
+
+    def delta(self, mean: F32, state: F32, d: int, share: float) -> tuple[F32, F32]:
+        variate = state if state.size else np.zeros(d, dtype=np.float32)
+        return mean[:d], variate + np.float32(share) * mean[d:]
+
+
+@dataclass(frozen=True)
+class FedNova:
+    """Normalised averaging: clients that took more steps do not pull harder; block = (delta / a_i, a_i).
+
+    a_i is the weight of a client's gradients in its change (the paper's |a_i|_1): the number of steps for plain SGD,
+    more with momentum.
+    """
+
+    name: ClassVar[str] = "fednova"
+
+    def block_size(self, d: int) -> int:
+        return d + 1
+
+    def broadcast(self, state: F32, d: int) -> F32:
+        del state, d
+        return EMPTY
+
+    def correct(self, memory: F32, broadcast: F32) -> Correction:
+        del memory, broadcast
+        return Correction()
+
+    def block(self, trained: Trained, training: LocalTraining, memory: F32, broadcast: F32) -> tuple[F32, F32]:
+        del broadcast
+        length = accumulated_steps(trained.steps, training.momentum if training.optimiser == "sgd" else 0.0)
+        scaled = trained.delta / np.float32(max(length, 1.0))
+        return np.append(scaled, np.float32(length)), memory
+
+    def delta(self, mean: F32, state: F32, d: int, share: float) -> tuple[F32, F32]:
+        del share
+        return mean[:d] * mean[d], state
+
+
+def accumulated_steps(steps: int, momentum: float) -> float:
+    """|a_i|_1 of ``steps`` SGD steps with heavy-ball ``momentum`` (Wang et al. 2020, section 4.1, table 1)."""
+    if momentum == 0.0:
+        return float(steps)
+    return (steps - momentum * (1 - momentum**steps) / (1 - momentum)) / (1 - momentum)

@@ -1,0 +1,162 @@
+"""The client's machine: answers each exchange once; training itself is handed to whoever runs the engine.
+
+It holds what a gateway must remember between messages (``ClientState``, to_bytes/from_bytes) and never its rows: those are
+an argument, so the same machine runs in the simulator over slices of one table and on a gateway over its own traffic.
+
+    IDLE --AskStatistics/AskErrors/AskMeasures--> IDLE   (answers)
+    IDLE --AskTraining--> TRAINING --trained--> IDLE     (answers)
+    a message that was answered before is answered again with the same bytes, and changes nothing
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+
+from wardround.arrays import F32, F64, I64
+from wardround.errors import LocalProtocolError, RemoteProtocolError
+from wardround.federation import pipeline
+from wardround.federation.algorithms import EMPTY
+from wardround.federation.messages import Answer, Ask, AskErrors, AskStatistics, AskTraining
+from wardround.federation.plan import Plan, Prepared, prepare
+from wardround.rng import stream
+from wardround.training.task import Engine, Job, Rows, Trained
+from wardround.wire import decode, encode, message
+
+
+class State(enum.Enum):
+    IDLE = "idle"
+    TRAINING = "training"
+
+
+TRANSITIONS: dict[State, dict[str, State]] = {
+    State.IDLE: {
+        "AskStatistics": State.IDLE,
+        "AskErrors": State.IDLE,
+        "AskMeasures": State.IDLE,
+        "AskTraining": State.TRAINING,
+    },
+    State.TRAINING: {"trained": State.IDLE, "AskTraining": State.TRAINING},
+}
+
+
+class LocalData(Protocol):
+    """A gateway's own rows, as its driver keeps them."""
+
+    def raw(self) -> tuple[F32, I64]:
+        """Training rows as the schema has them: x [n, f], y [n]."""
+        ...
+
+    def prepared(self, part: str, prepared: Prepared) -> Rows:
+        """Rows of ``part`` ("train" or "validation") after preprocessing; the driver may cache them."""
+        ...
+
+
+@message(0x4640)
+@dataclass(frozen=True, eq=False)
+class ClientState:
+    """What survives a restart: the summed statistics, the algorithm's memory, the last answer."""
+
+    index: int
+    totals: F64 | None = None
+    memory: F32 = field(default_factory=lambda: EMPTY)
+    answered: int = 0
+    last: Answer | None = None
+
+
+class Client:
+    """One gateway's part in the round."""
+
+    def __init__(self, plan: Plan, seed: int, state: ClientState, prepared: Prepared | None = None) -> None:
+        self._plan, self._seed, self._state = plan, seed, state
+        if prepared is None and state.totals is not None:
+            prepared = prepare(plan, state.totals)
+        self._prepared = prepared
+        self._asked: AskTraining | None = None
+
+    def to_bytes(self) -> bytes:
+        """What must be stored before an answer is sent."""
+        return encode(self._state)
+
+    @classmethod
+    def from_bytes(cls, plan: Plan, seed: int, data: bytes) -> Client:
+        return cls(plan, seed, decode(data, ClientState))
+
+    @property
+    def state(self) -> ClientState:
+        return self._state
+
+    def receive(self, ask: Ask, data: LocalData, engine: Engine | None) -> Answer | Job:
+        """The answer to ``ask``, or the training job whose result ``trained`` turns into the answer.
+
+        Raises:
+            RemoteProtocolError: another schema, an exchange that is over, or no preparation where one is needed.
+        """
+        if ask.schema != self._plan.schema.id:
+            raise RemoteProtocolError(
+                f"the server's schema {ask.schema[:12]} is not this gateway's {self._plan.schema.id[:12]}"
+            )
+        if ask.exchange == self._state.answered and self._state.last is not None:
+            return self._state.last
+        if ask.exchange <= self._state.answered:
+            raise RemoteProtocolError(f"exchange {ask.exchange} is over; {self._state.answered} was answered already")
+        if isinstance(ask, AskStatistics):
+            return self._answer(pipeline.statistics(self._plan, ask.exchange, *data.raw()))
+        prepared = self._prepare(ask.preparation)
+        if isinstance(ask, AskTraining):
+            self._asked = ask
+            return self._job(ask, data, prepared)
+        if engine is None:
+            raise LocalProtocolError("measuring needs an engine")
+        rows = data.prepared("validation", prepared)
+        if isinstance(ask, AskErrors):
+            return self._answer(pipeline.errors(self._plan, ask, engine, rows))
+        return self._answer(pipeline.measures(self._plan, ask, engine, rows))
+
+    def trained(self, result: Trained) -> Answer:
+        """The answer that carries ``result`` of the job given out last.
+
+        Raises:
+            LocalProtocolError: no job was given out.
+        """
+        asked = self._asked
+        if asked is None:
+            raise LocalProtocolError("trained() without a training job")
+        self._asked = None
+        answer, memory = pipeline.contribute(self._plan, asked, result, self._state.memory)
+        self._state = replace(self._state, memory=memory)
+        return self._answer(answer)
+
+    def _job(self, ask: AskTraining, data: LocalData, prepared: Prepared) -> Job:
+        rows = data.prepared("train", prepared)
+        if self._plan.model.unsupervised and self._plan.labels.benign is not None:
+            rows = pipeline.only(rows, self._plan.labels.benign)
+        correction = self._plan.algorithm.correct(self._state.memory, ask.broadcast)
+        return Job(
+            client=self._state.index,
+            rows=rows,
+            batches=stream(self._seed, "batches", self._state.index, ask.round),
+            start=ask.parameters,
+            proximal=correction.proximal,
+            correction=correction.gradient,
+            class_weights=prepared.class_weights,
+        )
+
+    def _prepare(self, totals: F64 | None) -> Prepared:
+        if totals is not None and (self._state.totals is None or not np.array_equal(totals, self._state.totals)):
+            try:
+                self._prepared = prepare(self._plan, totals)
+            except ValueError as error:
+                raise RemoteProtocolError(f"the federation's statistics do not fit the schema: {error}") from error
+        if totals is not None:
+            self._state = replace(self._state, totals=totals)
+        if self._prepared is None:
+            raise RemoteProtocolError("the server has not sent the federation's statistics yet")
+        return self._prepared
+
+    def _answer(self, answer: Answer) -> Answer:
+        self._state = replace(self._state, answered=answer.exchange, last=answer)
+        return answer

@@ -1,0 +1,80 @@
+"""Messages of the round; the server starts every exchange and a client answers each message once.
+
+An answer has the two segments of docs/design/0003: ``update`` holds real values (weight x algorithm block; they may be
+quantised, and travel dithered under the lattice), ``counts`` whole numbers (the weight first; exact mode).
+The server uses sums of answers over cohorts and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from wardround.arrays import F32, F64
+from wardround.wire import message
+
+
+@message(0x4601)
+@dataclass(frozen=True, eq=False)
+class AskStatistics:
+    """Send the sums of your training rows for preprocessing, and your label counts."""
+
+    exchange: int
+    schema: str
+
+
+@message(0x4602)
+@dataclass(frozen=True, eq=False)
+class AskTraining:
+    """Train ``parameters`` [d] on your rows. ``broadcast`` is what the algorithm tells everyone (SCAFFOLD's c);
+    ``preparation``: the summed statistics, sent to those who have not confirmed them yet, so that a gateway that
+    was away for any number of rounds catches up with this one message.
+    """
+
+    exchange: int
+    round: int
+    schema: str
+    parameters: F32
+    broadcast: F32
+    preparation: F64 | None
+
+
+@message(0x4603)
+@dataclass(frozen=True, eq=False)
+class AskErrors:
+    """Send moments of the reconstruction error per feature over your benign validation rows (autoencoders)."""
+
+    exchange: int
+    round: int
+    schema: str
+    parameters: F32
+    preparation: F64 | None
+
+
+@message(0x4604)
+@dataclass(frozen=True, eq=False)
+class AskMeasures:
+    """Send the confusion counts and score histograms of ``parameters`` on your validation rows.
+    ``errors``: the federation's error moments for autoencoders, empty otherwise.
+    """
+
+    exchange: int
+    round: int
+    schema: str
+    parameters: F32
+    errors: F64
+    preparation: F64 | None
+
+
+@message(0x4610)
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """A client's one answer to the exchange: what enters a cohort's sum."""
+
+    exchange: int
+    update: F32
+    counts: F64
+
+
+Ask: TypeAlias = AskStatistics | AskTraining | AskErrors | AskMeasures
+ASKS = (AskStatistics, AskTraining, AskErrors, AskMeasures)

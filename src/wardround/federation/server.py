@@ -1,0 +1,456 @@
+"""The server's machine: starts every exchange, adds answers to cohort sums, makes the next model.
+
+Sans-IO: ``now`` is an argument, messages go out in a ``Step``. The driver loop is
+
+    step = server.begin(now, reachable)            # an exchange opens: one message to the invited
+    step = server.receive(peer, answer, now)       # for each answer; step.done when all have answered
+    step = server.expire(now)                      # at step.wake: the deadline; goes on with who is there
+
+until ``server.phase`` is DONE. ``to_bytes``/``from_bytes`` hold the whole machine, in the middle of an exchange too.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from wardround.aggregate.rules import RuleState
+from wardround.arrays import F32, F64
+from wardround.errors import LocalProtocolError, RemoteProtocolError, RoundError
+from wardround.events import Event, Measured, Note, RoundDone, RoundFailed
+from wardround.federation import cohorts, measure, pipeline
+from wardround.federation.algorithms import EMPTY
+from wardround.federation.cohorts import CohortSum
+from wardround.federation.messages import Answer, Ask, AskErrors, AskMeasures, AskStatistics, AskTraining
+from wardround.federation.participation import Participation
+from wardround.federation.pipeline import Carried, Moment
+from wardround.federation.plan import Plan, Prepared, prepare
+from wardround.federation.step import Send, Step
+from wardround.rng import stream
+from wardround.wire import decode, encode, message
+
+
+class Phase(enum.Enum):
+    STATISTICS = "statistics"
+    TRAINING = "training"
+    ERRORS = "errors"
+    MEASURES = "measures"
+    DONE = "done"
+
+
+# what happens when an exchange closes: "due" a measurement is due, "short" too few answered, "over" no round is left
+TRANSITIONS: dict[Phase, dict[str, Phase]] = {
+    Phase.STATISTICS: {"enough": Phase.TRAINING, "short": Phase.STATISTICS},
+    Phase.TRAINING: {
+        "enough": Phase.TRAINING,
+        "short": Phase.TRAINING,
+        "due": Phase.MEASURES,
+        "due errors": Phase.ERRORS,
+    },
+    Phase.ERRORS: {"enough": Phase.MEASURES, "short": Phase.MEASURES},
+    Phase.MEASURES: {"enough": Phase.TRAINING, "short": Phase.TRAINING, "over": Phase.DONE},
+    Phase.DONE: {},
+}
+
+
+@message(0x4650)
+@dataclass(frozen=True, eq=False)
+class OpenExchange:
+    """An exchange in flight."""
+
+    deadline: float
+    opened: float
+    invited: tuple[str, ...]
+    answered: tuple[str, ...] = ()
+    total: CohortSum | None = None
+    held: tuple[Answer, ...] = ()
+
+
+@message(0x4651)
+@dataclass(frozen=True, eq=False)
+class ServerState:
+    """Everything the server must not lose."""
+
+    phase: str
+    exchange: int
+    round: int
+    failures: int
+    parameters: F32
+    carried: Carried
+    totals: F64
+    errors: F64
+    measures: F64
+    best_round: int
+    best_score: float
+    best_parameters: F32
+    best_measures: F64
+    best_errors: F64
+    prepared: tuple[str, ...]
+    open: OpenExchange | None
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """The federation's result: the kept model with what is known about it from sums."""
+
+    round: int
+    parameters: F32
+    totals: F64
+    errors: F64
+    measures: F64
+
+
+NOTHING = np.zeros(0)
+
+
+class _Exchange:
+    """The open exchange while answers come in (mutable: ten thousand answers must not copy ten thousand tuples)."""
+
+    def __init__(self, wire: OpenExchange) -> None:
+        self.deadline, self.opened, self.invited = wire.deadline, wire.opened, wire.invited
+        self.waiting = set(wire.invited) - set(wire.answered)
+        self.answered = list(wire.answered)
+        self.total = wire.total
+        self.held = list(wire.held)
+
+    def to_wire(self) -> OpenExchange:
+        return OpenExchange(
+            self.deadline,
+            self.opened,
+            self.invited,
+            tuple(self.answered),
+            self.total,
+            tuple(self.held),
+        )
+
+
+class Server:
+    """The coordinator's part in the round."""
+
+    def __init__(
+        self, plan: Plan, participation: Participation, peers: tuple[str, ...], seed: int, state: ServerState
+    ) -> None:
+        self._plan, self._policy, self._peers, self._seed = plan, participation, peers, seed
+        self._state = replace(state, open=None)
+        self._open = _Exchange(state.open) if state.open else None
+        self._prepared: Prepared | None = prepare(plan, state.totals) if state.totals.size else None
+        self._confirmed = set(state.prepared)
+
+    @classmethod
+    def new(cls, plan: Plan, participation: Participation, peers: tuple[str, ...], seed: int) -> Server:
+        """A server before its first exchange."""
+        state = ServerState(
+            phase=Phase.STATISTICS.value,
+            exchange=0,
+            round=0,
+            failures=0,
+            parameters=EMPTY,
+            carried=Carried(plan.optimiser.init(0), RuleState(), EMPTY),
+            totals=NOTHING,
+            errors=NOTHING,
+            measures=NOTHING,
+            best_round=0,
+            best_score=-1.0,
+            best_parameters=EMPTY,
+            best_measures=NOTHING,
+            best_errors=NOTHING,
+            prepared=(),
+            open=None,
+        )
+        return cls(plan, participation, peers, seed, state)
+
+    @classmethod
+    def from_bytes(
+        cls, plan: Plan, participation: Participation, peers: tuple[str, ...], seed: int, data: bytes
+    ) -> Server:
+        """The machine as ``to_bytes`` left it.
+
+        Raises:
+            DecodeError: the bytes are no server state.
+        """
+        return cls(plan, participation, peers, seed, decode(data, ServerState))
+
+    def to_bytes(self) -> bytes:
+        confirmed = tuple(p for p in self._peers if p in self._confirmed)
+        opened = self._open.to_wire() if self._open else None
+        return encode(replace(self._state, prepared=confirmed, open=opened))
+
+    @property
+    def phase(self) -> Phase:
+        return Phase(self._state.phase)
+
+    @property
+    def round(self) -> int:
+        """Training rounds finished or given up."""
+        return self._state.round
+
+    @property
+    def exchange(self) -> int:
+        """Number of the exchange begun last; 0: none yet."""
+        return self._state.exchange
+
+    @property
+    def waiting(self) -> frozenset[str]:
+        """Peers whose answer to the open exchange is still due; empty where none is open."""
+        return frozenset(self._open.waiting) if self._open else frozenset()
+
+    @property
+    def parameters(self) -> F32:
+        """The current model [d]; empty before set-up."""
+        return self._state.parameters
+
+    @property
+    def prepared(self) -> Prepared | None:
+        return self._prepared
+
+    @property
+    def errors(self) -> F64:
+        """Summed error moments of an autoencoder; empty before the first."""
+        return self._state.errors
+
+    @property
+    def measures(self) -> F64:
+        """Summed counts of the newest measurement (measure.read); empty before the first."""
+        return self._state.measures
+
+    def outcome(self) -> Outcome:
+        """The kept model.
+
+        Raises:
+            LocalProtocolError: the federation is not over.
+        """
+        s = self._state
+        if self.phase is not Phase.DONE:
+            raise LocalProtocolError(f"the federation is in phase {s.phase}, there is no outcome yet")
+        if self._plan.schedule.keep == "best" and s.best_round:
+            return Outcome(s.best_round, s.best_parameters, s.totals, s.best_errors, s.best_measures)
+        return Outcome(s.round, s.parameters, s.totals, s.errors, s.measures)
+
+    def begin(self, now: float, reachable: Sequence[str], patience: float = 60.0) -> Step[Ask]:
+        """Open the next exchange with ``reachable`` peers; wait ``patience`` seconds.
+
+        Raises:
+            LocalProtocolError: an exchange is open, or the federation is over.
+            RoundError: set-up failed as often as the plan allows.
+        """
+        if self._open is not None or self.phase is Phase.DONE:
+            raise LocalProtocolError(f"begin() in phase {self._state.phase}, open: {self._open is not None}")
+        if self._state.failures > self._plan.schedule.retries:
+            raise RoundError(
+                f"set-up was given up {self._state.failures} times: fewer than {self._policy.minimum} clients answer"
+            )
+        self._state = replace(self._state, exchange=self._state.exchange + 1)
+        invited = tuple(reachable)
+        if self.phase is Phase.TRAINING:
+            self._state = replace(self._state, round=self._state.round + 1)
+            invited = self._policy.invite(reachable, self._seed, self._state.round)
+        self._open = _Exchange(OpenExchange(now + patience, now, invited))
+        return Step(send=self._asks(invited), wake=now + patience)
+
+    def repeat(self) -> Step[Ask]:
+        """The open exchange's messages once more, to those who have not answered: after a restart, or when one may be lost.
+
+        Raises:
+            LocalProtocolError: no exchange is open.
+        """
+        if self._open is None:
+            raise LocalProtocolError("repeat() without an open exchange")
+        silent = tuple(peer for peer in self._open.invited if peer in self._open.waiting)
+        return Step(send=self._asks(silent), wake=self._open.deadline)
+
+    def receive(self, peer: str, answer: Answer, now: float) -> Step[Ask]:
+        """One client's answer.
+
+        Raises:
+            RemoteProtocolError: an unknown or uninvited peer, a second answer, another exchange, a wrong shape.
+        """
+        del now
+        opened = self._open
+        if opened is None or answer.exchange != self._state.exchange:
+            raise RemoteProtocolError(f"{peer} answers exchange {answer.exchange}, which is not open")
+        if peer not in opened.waiting:
+            why = "answered already" if peer in opened.invited else "was not invited"
+            raise RemoteProtocolError(f"{peer} {why} (exchange {answer.exchange})")
+        self._check(peer, answer)
+        self._confirmed.add(peer)
+        opened.waiting.discard(peer)
+        opened.answered.append(peer)
+        if self._holds():
+            opened.held.append(answer)
+        else:
+            opened.total = cohorts.add(opened.total or cohorts.empty(answer.update.size, answer.counts.size), answer)
+        return Step(done=not opened.waiting, wake=opened.deadline)
+
+    def expire(self, now: float) -> Step[Ask]:
+        """Close the exchange with who is there; the events say what became of it.
+
+        Raises:
+            LocalProtocolError: no exchange is open.
+        """
+        opened, self._open = self._open, None
+        if opened is None:
+            raise LocalProtocolError("expire() without an open exchange")
+        enough = len(opened.answered) >= self._policy.minimum
+        sums = self._sums(opened) if enough else []
+        events = _CLOSERS[self.phase](self, opened, sums, now)
+        return Step(events=tuple(events), done=self.phase is Phase.DONE)
+
+    def _asks(self, invited: tuple[str, ...]) -> tuple[Send[Ask], ...]:
+        """One message to those who confirmed the statistics, one with the statistics to the others."""
+        fresh = tuple(p for p in invited if p not in self._confirmed)
+        known = tuple(p for p in invited if p in self._confirmed)
+        if self.phase is Phase.STATISTICS:
+            return (Send(invited, AskStatistics(self._state.exchange, self._plan.schema.id)),)
+        groups = ((known, None), (fresh, self._state.totals))
+        return tuple(Send(peers, self._ask(totals)) for peers, totals in groups if peers)
+
+    def _ask(self, totals: F64 | None) -> Ask:
+        s, schema = self._state, self._plan.schema.id
+        if self.phase is Phase.TRAINING:
+            broadcast = self._plan.algorithm.broadcast(s.carried.algorithm, s.parameters.size)
+            return AskTraining(s.exchange, s.round, schema, s.parameters, broadcast, totals)
+        if self.phase is Phase.ERRORS:
+            return AskErrors(s.exchange, s.round, schema, s.parameters, totals)
+        return AskMeasures(s.exchange, s.round, schema, s.parameters, s.errors, totals)
+
+    def _check(self, peer: str, answer: Answer) -> None:
+        update = self._plan.algorithm.block_size(self._state.parameters.size) if self.phase is Phase.TRAINING else 0
+        counts = self._expected_counts()
+        if answer.update.shape != (update,) or answer.counts.ndim != 1 or counts not in (-1, answer.counts.size):
+            raise RemoteProtocolError(
+                f"{peer} sent {answer.update.shape} update and {answer.counts.shape} counts, ({update},) and ({counts},) are due",
+            )
+
+    def _expected_counts(self) -> int:
+        if self.phase is Phase.STATISTICS:
+            return self._plan.scaling.size(self._plan.schema) + self._plan.classes
+        if self.phase is Phase.TRAINING:
+            return pipeline.TRAINING_COUNTS
+        if self.phase is Phase.ERRORS:
+            return measure.error_size(len(self._prepared.preprocessor.names)) if self._prepared else -1
+        return measure.size(self._plan)
+
+    def _holds(self) -> bool:
+        return self.phase is Phase.TRAINING and self._plan.schedule.cohort_size > 0
+
+    def _sums(self, opened: _Exchange) -> list[CohortSum]:
+        if opened.total is not None:
+            return [opened.total]
+        return cohorts.sums(opened.held, self._plan.schedule.cohort_size, self._seed, self._state.exchange)
+
+    def _move(self, outcome: str) -> None:
+        self._state = replace(self._state, phase=TRANSITIONS[self.phase][outcome].value)
+
+    def _close_statistics(self, opened: _Exchange, sums: list[CohortSum], now: float) -> list[Event]:
+        del now
+        if not sums:
+            self._state = replace(self._state, failures=self._state.failures + 1)
+            self._move("short")
+            return [
+                Note("setup.short", f"{len(opened.answered)} of {len(opened.invited)} clients answered set-up: again")
+            ]
+        totals = sums[0].counts
+        self._prepared = prepare(self._plan, totals)
+        inputs = len(self._prepared.preprocessor.names)
+        parameters = self._plan.model.init(inputs, self._plan.classes, stream(self._seed, "init"))
+        carried = replace(self._state.carried, optimiser=self._plan.optimiser.init(parameters.size))
+        self._state = replace(self._state, totals=totals, parameters=parameters, carried=carried)
+        self._confirmed.clear()  # they answered set-up, but nobody has the totals yet
+        self._move("enough")
+        return [
+            Note(
+                "setup.done",
+                f"statistics of {sums[0].clients} clients: {inputs} model inputs, {parameters.size} parameters",
+            )
+        ]
+
+    def _close_training(self, opened: _Exchange, sums: list[CohortSum], now: float) -> list[Event]:
+        s = self._state
+        try:
+            done = self._combined(opened, sums)
+            self._state = replace(s, parameters=done.parameters, carried=done.carried)
+            events: list[Event] = [_round_done(s.round, opened, done, now)]
+        except RoundError as error:
+            events = [RoundFailed(s.round, len(opened.invited), len(opened.answered), self._policy.minimum, str(error))]
+        self._move(self._after_round(bool(sums)))
+        return events
+
+    def _combined(self, opened: _Exchange, sums: list[CohortSum]) -> pipeline.Combined:
+        if not sums:
+            raise RoundError("too few clients answered")
+        if not sum(row.counts[0] for row in sums) > 0:
+            raise RoundError("no answer carries weight")
+        moment = Moment(len(opened.answered) / len(self._peers), stream(self._seed, "rule", self._state.round))
+        return pipeline.combine(self._plan, sums, self._state.parameters, self._state.carried, moment)
+
+    def _after_round(self, enough: bool) -> str:
+        s, schedule = self._state, self._plan.schedule
+        if s.round % schedule.measure_every == 0 or s.round >= schedule.rounds:
+            return "due errors" if self._plan.model.unsupervised else "due"
+        return "enough" if enough else "short"
+
+    def _close_errors(self, opened: _Exchange, sums: list[CohortSum], now: float) -> list[Event]:
+        del opened, now
+        if sums:
+            self._state = replace(self._state, errors=sums[0].counts)
+        self._move("enough" if sums else "short")
+        return []
+
+    def _close_measures(self, opened: _Exchange, sums: list[CohortSum], now: float) -> list[Event]:
+        del now
+        events: list[Event] = []
+        over = self._state.round >= self._plan.schedule.rounds
+        if sums:
+            events = [self._measured(sums[0].counts)]
+        else:
+            events = [
+                Note(
+                    "measure.short", f"round {self._state.round}: {len(opened.answered)} clients answered, not measured"
+                )
+            ]
+        self._move("over" if over else ("enough" if sums else "short"))
+        return events
+
+    def _measured(self, total: F64) -> Event:
+        s = self._state
+        read = measure.read(self._plan, total)
+        self._state = replace(s, measures=total)
+        score = read.roc_auc if self._plan.model.unsupervised else read.macro_f1
+        if score > s.best_score:
+            self._state = replace(
+                self._state,
+                best_round=s.round,
+                best_score=score,
+                best_parameters=s.parameters,
+                best_measures=total,
+                best_errors=s.errors,
+            )
+        return Measured(s.round, "validation", read.macro_f1, read.balanced_accuracy, read.roc_auc)
+
+
+_CLOSERS = {
+    Phase.STATISTICS: Server._close_statistics,
+    Phase.TRAINING: Server._close_training,
+    Phase.ERRORS: Server._close_errors,
+    Phase.MEASURES: Server._close_measures,
+}
+
+
+def _round_done(round_: int, opened: _Exchange, done: pipeline.Combined, now: float) -> RoundDone:
+    return RoundDone(
+        round=round_,
+        invited=len(opened.invited),
+        answered=len(opened.answered),
+        offline=0,
+        dropped=0,
+        late=0,
+        refused=done.refused,
+        loss=done.loss,
+        update_norm=done.update_norm,
+        bytes_up=0,
+        bytes_down=0,
+        seconds=now - opened.opened,
+    )
