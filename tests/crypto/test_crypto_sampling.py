@@ -23,7 +23,9 @@ SEED = bytes(range(32))
 
 def test_streams_are_aes_256_ctr():
     # SP 800-38A counter mode from a zero block: the keystream is AES(0), AES(1), ...
-    assert stream_bytes(bytes(32), 16).hex() == "dc95c078a2408989ad48a21492842087"  # FIPS 197 / CAVP: AES-256, zero key and block
+    assert (
+        stream_bytes(bytes(32), 16).hex() == "dc95c078a2408989ad48a21492842087"
+    )  # FIPS 197 / CAVP: AES-256, zero key and block
     assert uniform_words(SEED, 5).tobytes() == stream_bytes(SEED, 40)
     assert uniform_words(SEED, 9)[:5].tobytes() == uniform_words(SEED, 5).tobytes()
     assert len(stream_bytes(SEED, 3_000_001)) == 3_000_001

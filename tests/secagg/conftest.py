@@ -43,7 +43,9 @@ class Table:
         return Plain(rng.uniform(-1, 1, self.sizes[0]).astype(np.float32), rng.integers(-900, 900, self.sizes[1]) / 4.0)
 
     def contribution(self, name: str, start: Any = None) -> Any:
-        return self.parties.clients[name].contribute(start or self.start, self.plain(name), subseed(ENTROPY, name.encode()))
+        return self.parties.clients[name].contribute(
+            start or self.start, self.plain(name), subseed(ENTROPY, name.encode())
+        )
 
     def upload(self, names: Any = None, change: Any = lambda c: c) -> None:
         for name in names or self.parties.clients:

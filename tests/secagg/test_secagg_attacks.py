@@ -74,7 +74,9 @@ def test_votes_copied_into_a_certificate_count_once(table):
     checked_only(t)
     votes = votes_for(t, t.parties.clients, [1, 2, 3])
     with pytest.raises(RemoteProtocolError, match="3 valid votes"):
-        t.parties.members[1].receive(Certificate(t.server.identity, votes[1].digest, (*votes.values(), votes[1], votes[2])))
+        t.parties.members[1].receive(
+            Certificate(t.server.identity, votes[1].digest, (*votes.values(), votes[1], votes[2]))
+        )
 
 
 def test_a_member_never_votes_twice(table):
@@ -142,8 +144,12 @@ def test_wrong_sum_shares_are_corrected_and_named(table, preset, wrong):
 
 
 def spoiled(t, j, m, by=1):
-    sums = tuple(((field_array(s) + by + np.arange(field_array(s).size)) % PRIME).astype("<u2").tobytes() for s in m.sums)
-    return replace(m, sums=sums, signature=t.parties.members[j]._signer.sign(transcript.sums_digest(t.server._opened, sums)))
+    sums = tuple(
+        ((field_array(s) + by + np.arange(field_array(s).size)) % PRIME).astype("<u2").tobytes() for s in m.sums
+    )
+    return replace(
+        m, sums=sums, signature=t.parties.members[j]._signer.sign(transcript.sums_digest(t.server._opened, sums))
+    )
 
 
 def test_more_wrong_sum_shares_than_can_be_corrected_fail_the_round(table):
@@ -162,7 +168,11 @@ def test_a_member_cannot_steer_the_beacon(table):
         if j != 2 or type(m).__name__ != "BeaconShare":
             return m
         share = ((field_array(m.share) + 7) % PRIME).astype("<u2").tobytes()
-        return replace(m, share=share, signature=t.parties.members[j]._signer.sign(transcript.beacon_digest(t.server._opened, share)))
+        return replace(
+            m,
+            share=share,
+            signature=t.parties.members[j]._signer.sign(transcript.beacon_digest(t.server._opened, share)),
+        )
 
     t.answer = spoil
     t.upload()
@@ -195,7 +205,6 @@ def set_digest(t):
     return t.parties.members[1]._round.set_digest
 
 
-
 def test_a_relabelled_upload_is_refused_by_every_member_and_the_round_goes_on(table):
     t = table(6)
     stolen = replace(t.contribution("gw-00"), client="gw-01")
@@ -212,7 +221,11 @@ def test_shares_copied_from_another_client_are_refused(table):
     first = t.contribution("gw-00")
 
     def copy(c):
-        return replace(c, sealed=first.sealed, commitments=first.commitments, low_degree=first.low_degree) if c.client == "gw-01" else c
+        return (
+            replace(c, sealed=first.sealed, commitments=first.commitments, low_degree=first.low_degree)
+            if c.client == "gw-01"
+            else c
+        )
 
     t.upload(change=copy)
     opened = t.finish()
@@ -269,7 +282,11 @@ def test_truncated_and_extended_uploads_are_refused_before_they_reach_anyone(tab
     t = table(6)
     c = t.contribution("gw-00")
     value = getattr(c, part)
-    changed = (value[:-1] if cut < 0 else value + value[:1]) if isinstance(value, tuple) else (value[:-1] if cut < 0 else value + b"\0")
+    changed = (
+        (value[:-1] if cut < 0 else value + value[:1])
+        if isinstance(value, tuple)
+        else (value[:-1] if cut < 0 else value + b"\0")
+    )
     with pytest.raises(RemoteProtocolError, match="wrong size"):
         t.server.contribution(replace(c, **{part: changed}), 0.0)
     inside = (value[0][:-1], *value[1:]) if isinstance(value, tuple) else None
@@ -311,7 +328,9 @@ def deal_badly(t, client):
         uniform = room.field_elements(subseed(seed, b"coefficients"), count + room.CHECKS * sharing.needed, PRIME)
         points = room._points(sharing, secret % PRIME, uniform[:count].reshape(sharing.blocks, -1))
         masks = uniform[count:].reshape(room.CHECKS, -1)
-        proof = (masks + room.product(room.challenge(sharing, context, commitments), room._levelled(sharing, points))) % PRIME
+        proof = (
+            masks + room.product(room.challenge(sharing, context, commitments), room._levelled(sharing, points))
+        ) % PRIME
         return room.Dealing(openings, commitments, proof.astype("<u2").tobytes())
 
     honest, client_module.deal = client_module.deal, bad
@@ -377,7 +396,11 @@ def test_a_smaller_committee_quorum_or_modulus_is_refused(table):
     t = table(6)
     d = t.start.descriptor
     small = replace(d.update, k=d.update.k - 1, r=d.update.r - 1)
-    for described in (replace(d, update=small), replace(d, update=None), replace(d, committee=replace(d.committee, corrupt=0, quorum=3))):
+    for described in (
+        replace(d, update=small),
+        replace(d, update=None),
+        replace(d, committee=replace(d.committee, corrupt=0, quorum=3)),
+    ):
         start = RoundStart(described, t.parties.server_signer.sign(transcript.round_id(described)))
         with pytest.raises(RemoteProtocolError, match="refused"):
             t.contribution("gw-00", start)
@@ -414,7 +437,7 @@ def test_keys_are_used_once(table):
     with pytest.raises(RemoteProtocolError, match="was used: its key is gone"):
         t.parties.clients["gw-00"].contribute(start, replace(t.plain("gw-00"), codec=b"other"), bytes(32))
     with pytest.raises(RemoteProtocolError, match="not newer"):
-        t.parties.clients["gw-00"].join(t.parties.invitation)
+        t.parties.clients["gw-00"].join(t.parties.invitation, lambda n: bytes(n))
 
 
 def test_the_server_never_holds_a_value_of_one_client_in_clear(table):
@@ -453,5 +476,3 @@ def test_a_key_that_does_not_fit_its_ciphertext_spoils_one_cohort_and_shows(tabl
     t.upload(list(t.parties.clients)[1:])
     opened = t.finish()
     assert [row.plausible for row in opened.cohorts] == ["gw-00" not in row.clients for row in opened.cohorts]
-
-

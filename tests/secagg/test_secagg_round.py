@@ -14,7 +14,6 @@ from wardround.secagg.server import Server
 from wardround.wire import decode, encode
 
 
-
 ENTROPY = bytes(range(32))
 STEPS = ["Checked", "Vote", "BeaconShare", "SumShares"]
 
@@ -83,7 +82,9 @@ def test_every_role_survives_a_restart_between_any_two_messages(table):
 
     def restart_member(j, message):
         old = t.parties.members[j]
-        fresh = Decryptor(j, Signer(subseed(bytes(32), b"member" + bytes([j]))), t.parties.roster, t.parties.config, b"simulation")
+        fresh = Decryptor(
+            j, Signer(subseed(bytes(32), b"member" + bytes([j]))), t.parties.roster, t.parties.config, b"simulation"
+        )
         fresh.restore(old.to_bytes())
         assert fresh.to_bytes() == old.to_bytes()
         t.parties.members[j] = fresh
@@ -95,14 +96,22 @@ def test_every_role_survives_a_restart_between_any_two_messages(table):
 
     t.question = restart_member
     for name, client in list(t.parties.clients.items()):
-        fresh = Client(name, Signer(subseed(bytes(32), b"client" + name.encode())), t.parties.roster, t.parties.config, b"simulation")
+        fresh = Client(
+            name,
+            Signer(subseed(bytes(32), b"client" + name.encode())),
+            t.parties.roster,
+            t.parties.config,
+            b"simulation",
+        )
         fresh.restore(client.to_bytes())
         t.parties.clients[name] = fresh
     t.upload()
     t.check(t.finish())
 
 
-@pytest.mark.parametrize("state", [roles.COLLECTING, roles.CHECKING, roles.VOTING, roles.BEACON, roles.PARTITION, roles.OPENING])
+@pytest.mark.parametrize(
+    "state", [roles.COLLECTING, roles.CHECKING, roles.VOTING, roles.BEACON, roles.PARTITION, roles.OPENING]
+)
 def test_a_killed_server_resumes_where_it_was_and_asks_again(table, state):
     t = table(6, 3)
     lost = lambda j, m: None if t.server.state == state else m  # noqa: E731 - what was under way when it died is lost
@@ -143,7 +152,9 @@ def test_batches_and_verdicts_may_arrive_while_clients_still_upload(table):
 
 def test_machines_refuse_wrong_calls_loudly(table):
     t = table()
-    fresh = Client("gw-00", Signer(subseed(bytes(32), b"client" + b"gw-00")), t.parties.roster, t.parties.config, b"simulation")
+    fresh = Client(
+        "gw-00", Signer(subseed(bytes(32), b"client" + b"gw-00")), t.parties.roster, t.parties.config, b"simulation"
+    )
     with pytest.raises(LocalProtocolError, match="not expected in state new"):
         fresh.contribute(t.start, t.plain("gw-00"), ENTROPY)
     with pytest.raises(RoundError, match="invited"):

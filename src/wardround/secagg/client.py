@@ -79,8 +79,8 @@ class Client:
         """
         self._kept = decode(data, ClientState)
 
-    def join(self, invitation: EpochInvitation) -> EpochKeys:
-        """Agree on keys with every member for a new epoch.
+    def join(self, invitation: EpochInvitation, entropy: keys.Entropy) -> EpochKeys:
+        """Agree on keys with every member for a new epoch; ``entropy(n)`` gives n fresh secret bytes.
 
         Raises:
             RemoteProtocolError: the offers are not the committee's, or the epoch is not newer than the last one.
@@ -89,7 +89,7 @@ class Client:
         number = epoch.check_offers(invitation.offers, self._roster.members)
         if number <= self._kept.epoch:
             raise RemoteProtocolError(f"epoch {number} is not newer than {self._kept.epoch}: keys are agreed once")
-        answer, chains = epoch.encapsulate(invitation.offers, self.name, self._signer)
+        answer, chains = epoch.encapsulate(invitation.offers, self.name, self._signer, entropy)
         self._kept = ClientState(READY, number, transcript.offers_digest(invitation.offers), chains, b"")
         return answer
 

@@ -78,7 +78,9 @@ class Decryptor:
     def __init__(self, number: int, signer: keys.Signer, roster: Roster, config: Lattice, session: bytes) -> None:
         if len(roster.members) != PRESETS[config.committee].members or not 1 <= number <= len(roster.members):
             wanted = PRESETS[config.committee].members
-            raise LocalProtocolError(f"member {number} of {len(roster.members)} on the roster; the committee has {wanted}")
+            raise LocalProtocolError(
+                f"member {number} of {len(roster.members)} on the roster; the committee has {wanted}"
+            )
         self.number, self._signer, self._roster, self._config, self._session = number, signer, roster, config, session
         self._keys = {entry.client: entry.key for entry in roster.clients}
         self._roster_digest = transcript.roster_digest(roster)
@@ -127,7 +129,7 @@ class Decryptor:
         """
         if self._offer is not None and number <= self._offer.epoch:
             raise LocalProtocolError(f"epoch {number} is not newer than {self._offer.epoch}")
-        public = keys.KemSecret(entropy).public
+        public = keys.kem_key(entropy).public
         signature = self._signer.sign(transcript.offer_digest(number, self.number, public))
         self._offer, self._seed, self._offers = EpochOffer(number, self.number, public, signature), entropy, b""
         self._contacts, self._floor, self._round = {}, -1, None
@@ -152,7 +154,7 @@ class Decryptor:
         """
         if self._offer is None or contacts.epoch != self._offer.epoch:
             raise RemoteProtocolError(f"epoch {contacts.epoch} is not the one this member offered a key for")
-        secret, refused = keys.KemSecret(self._seed), []
+        secret, refused = keys.kem_key(self._seed), []
         for met in contacts.contacts:
             try:
                 if met.client not in self._keys:

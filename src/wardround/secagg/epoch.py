@@ -1,7 +1,7 @@
 """Epoch keys: one encapsulation per client, member and epoch; then a one-way ratchet (docs/design/0205).
 
 A KEM ciphertext per member and round would be most of a small contribution. So a member offers a fresh hybrid key
-(ML-KEM-768 + X25519) once per epoch, signed; a client encapsulates to each member once and signs the lot; every round
+(X-Wing: ML-KEM-768 + X25519) once per epoch, signed; a client encapsulates to each member once and signs the lot; every round
 uses the next key of the chain, which is then erased: who seizes a machine later cannot open earlier rounds.
 
     k_0 = KDF(shared secret; epoch, client, member)   round key = HMAC(k_r, seal, round id)   k_{r+1} = HMAC(k_r, next)
@@ -70,12 +70,12 @@ def check_offers(offers: Sequence[EpochOffer], members: Sequence[bytes]) -> int:
 
 
 def encapsulate(
-    offers: Sequence[EpochOffer], client: str, signer: keys.Signer
+    offers: Sequence[EpochOffer], client: str, signer: keys.Signer, entropy: keys.Entropy
 ) -> tuple[EpochKeys, tuple[Ratchet, ...]]:
     """A client's keys for the epoch of checked ``offers``: the message for the server and its own chains."""
     chains, encapsulations = [], []
     for offer in offers:
-        secret, ciphertext = keys.encapsulate(offer.public)
+        secret, ciphertext = keys.encapsulate(offer.public, entropy)
         encapsulations.append(ciphertext)
         chains.append(Ratchet(0, root(secret, offer, client, ciphertext)))
     epoch, digests = offers[0].epoch, tuple(encapsulation_digest(c) for c in encapsulations)
@@ -89,7 +89,7 @@ def contact(agreed: EpochKeys, member: int) -> EpochContact:
     return EpochContact(agreed.client, digests, agreed.encapsulations[member - 1], agreed.signature)
 
 
-def accept(offer: EpochOffer, secret: keys.KemSecret, met: EpochContact, client_key: bytes) -> Ratchet:
+def accept(offer: EpochOffer, secret: keys.KemKey, met: EpochContact, client_key: bytes) -> Ratchet:
     """Member: the chain shared with a client.
 
     Raises:

@@ -7,17 +7,27 @@ Law: the sums are those of the clients that uploaded and were not refused, withi
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from wardround.crypto.sampling import subseed
+from wardround.crypto.sampling import stream_bytes, subseed
 from wardround.errors import RoundError
 from wardround.secagg import descriptor, epoch, keys, transcript
 from wardround.secagg.client import Client, Plain
 from wardround.secagg.decryptor import Decryptor
-from wardround.secagg.messages import Contribution, Descriptor, EpochContacts, EpochInvitation, Roster, RosterEntry, RoundStart
+from wardround.secagg.messages import (
+    Contribution,
+    Descriptor,
+    EpochContacts,
+    EpochInvitation,
+    Roster,
+    RosterEntry,
+    RoundStart,
+)
 from wardround.secagg.opening import CohortSum
+from wardround.secagg.pairwise import Pairwise, PairwiseClient, PairwiseServer
 from wardround.secagg.parameters import PRESETS, Lattice
 from wardround.secagg.server import Opened, Patience, Server
 from wardround.secagg.step import Send, Step
@@ -82,7 +92,9 @@ class Parties:
             tuple(signer.public for signer in member_signers),
             self.server_signer.public,
         )
-        self.clients = {name: Client(name, signer, self.roster, config, session) for name, signer in client_signers.items()}
+        self.clients = {
+            name: Client(name, signer, self.roster, config, session) for name, signer in client_signers.items()
+        }
         self.members = {
             j: Decryptor(j, signer, self.roster, config, session) for j, signer in enumerate(member_signers, start=1)
         }
@@ -93,16 +105,24 @@ class Parties:
     def new_epoch(self, number: int) -> None:
         """Fresh keys for everybody."""
         stamp = number.to_bytes(8, "big")
-        offers = tuple(member.offer(number, subseed(self._seed, b"epoch" + stamp + bytes([j]))) for j, member in self.members.items())
+        offers = tuple(
+            member.offer(number, subseed(self._seed, b"epoch" + stamp + bytes([j])))
+            for j, member in self.members.items()
+        )
         self.epoch, self.number, self.invitation = number, 0, EpochInvitation(offers)
-        agreed = [client.join(self.invitation) for client in self.clients.values()]
+        agreed = [
+            client.join(self.invitation, _entropy(subseed(self._seed, b"join" + stamp + name.encode())))
+            for name, client in self.clients.items()
+        ]
         for j, member in self.members.items():
             member.committee(self.invitation)
             answer = member.meet(EpochContacts(number, tuple(epoch.contact(one, j) for one in agreed)))
             if answer.refused:
                 raise RoundError(f"member {j} refuses {answer.refused[0].client}: {answer.refused[0].reason}")
 
-    def start(self, clients: int, cohort: int, sizes: tuple[int, int], model: bytes = bytes(32), codec: bytes = b"") -> RoundStart:
+    def start(
+        self, clients: int, cohort: int, sizes: tuple[int, int], model: bytes = bytes(32), codec: bytes = b""
+    ) -> RoundStart:
         """The signed descriptor of the next round for ``sizes`` = (update values, counts)."""
         wish = descriptor.Wish(
             self.session,
@@ -122,7 +142,12 @@ class Parties:
 
 
 def lattice_sum(
-    parties: Parties, start: RoundStart, source: Source, entropy: bytes, absences: Absences = EVERYBODY, ledger: Ledger | None = None
+    parties: Parties,
+    start: RoundStart,
+    source: Source,
+    entropy: bytes,
+    absences: Absences = EVERYBODY,
+    ledger: Ledger | None = None,
 ) -> Opened:
     """One round over all clients of ``parties``; ``entropy``: 32 secret bytes, fresh for the round.
 
@@ -150,7 +175,50 @@ def lattice_sum(
     return server.result
 
 
-def _contribute(parties: Parties, start: RoundStart, source: Source, who: tuple[str, bytes], ledger: Ledger) -> Contribution:
+def pairwise_sum(
+    plan: Pairwise, source: Source, seed: bytes, gone: frozenset[str] = frozenset(), ledger: Ledger | None = None
+) -> CohortSum:
+    """One round of the pairwise baseline over all clients of ``plan``; ``gone`` vanish before they send their input.
+
+    Raises:
+        RoundError: too few neighbours of some client were left.
+    """
+    ledger, server = ledger or Ledger(), PairwiseServer(plan)
+    clients = {
+        name: ledger.timed("client", lambda n=name: PairwiseClient(n, plan, _entropy(subseed(seed, n.encode()))))
+        for name in plan.clients
+    }
+    public = {name: ledger.timed("client", client.advertise) for name, client in clients.items()}
+    for name, client in clients.items():
+        ledger.sent("client", public[name])
+        ledger.sent("server", public[name], plan.neighbours)
+        letters = ledger.timed("client", lambda c=client: c.share(public))
+        for letter in letters:
+            ledger.sent("client", letter)
+            ledger.sent("server", letter)
+        server.relay(letters)
+    alive = {name: client for name, client in clients.items() if name not in gone}
+    for name, client in alive.items():
+        plain = source(name)
+        letters = server.letters(name)
+        masked = ledger.timed(
+            "client", lambda c=client, m=letters, p=plain: (c.receive(m), c.masked(p.update, p.counts))[1]
+        )
+        ledger.sent("client", masked)
+        ledger.timed("server", lambda m=masked: server.add(m))
+    answers = []
+    for name, client in alive.items():
+        request = server.request(name)
+        answers.append(ledger.timed("client", lambda c=client, r=request: c.unmask(r)))
+        ledger.sent("server", request)
+        ledger.sent("client", answers[-1])
+    update, counts = ledger.timed("server", lambda: server.finish(answers))
+    return CohortSum(tuple(sorted(alive)), update, counts, plausible=True)
+
+
+def _contribute(
+    parties: Parties, start: RoundStart, source: Source, who: tuple[str, bytes], ledger: Ledger
+) -> Contribution:
     name, entropy = who
     plain = source(name)
     secret = subseed(entropy, b"client" + name.encode())
@@ -182,3 +250,13 @@ def plain_sum(start_cohorts: Iterable[tuple[str, ...]], source: Source) -> tuple
         counts = sum((p.counts for p in plains[1:]), start=plains[0].counts)
         rows.append(CohortSum(tuple(cohort), update, counts, plausible=True))
     return tuple(rows)
+
+
+def _entropy(seed: bytes) -> keys.Entropy:
+    """Successive draws from ``seed``: never the same bytes twice."""
+    draws = itertools.count()
+
+    def draw(count: int) -> bytes:
+        return stream_bytes(subseed(seed, next(draws).to_bytes(4, "big")), count)
+
+    return draw

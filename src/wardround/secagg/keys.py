@@ -1,45 +1,33 @@
-"""The primitives of this layer, one algorithm each: ML-DSA-65, the ML-KEM-768 + X25519 hybrid, AES-256-GCM used once.
+"""The primitives of this layer, one algorithm each: ML-DSA-65, X-Wing (ML-KEM-768 + X25519), AES-256-GCM used once.
 
-ML-DSA-65 (FIPS 204) and ML-KEM-768 (FIPS 203) are module-lattice schemes, implemented by pyca ``cryptography``. The
-hybrid secret is HMAC over both shared secrets, both ciphertexts and both keys, so it stands while either of the two does.
-A sealing key is used for one message only, so the fixed nonce is safe.
-
-What it does not do: take randomness for signing and encapsulation as an argument (the library draws its own).
+ML-DSA-65 (FIPS 204) and ML-KEM-768 (FIPS 203) are module-lattice schemes; X-Wing's secret stands while either of its
+halves does. A sealing key is used for one message only, so a fixed nonce is safe.
 """
 
 from __future__ import annotations
 
-import hmac
 from functools import cached_property
 
-from cryptography.exceptions import InvalidSignature, InvalidTag
-from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PrivateKey, MLDSA65PublicKey
-from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-from wardround.crypto.sampling import stream_bytes, subseed
-from wardround.errors import AuthError, DecodeError, RemoteProtocolError
+from wardround.crypto.aead import AES_256_GCM, TAG_BYTES
+from wardround.crypto.kem import X_WING, Entropy, KemKey
+from wardround.crypto.sign import ML_DSA_65
 from wardround.secagg import labels
 
-ML_KEM_BYTES = 1184
-CIPHERTEXT_BYTES = 1088
-POINT_BYTES = 32
-_NONCE = bytes(12)
+__all__ = ["TAG_BYTES", "Entropy", "KemKey", "Signer", "encapsulate", "kem_key", "open_once", "seal_once", "verify"]
 
 
 class Signer:
-    """An ML-DSA-65 key from its 32-byte seed; the seed never appears in a repr."""
+    """An ML-DSA-65 key from its 32-byte seed, for this layer's digests only; the seed never appears in a repr."""
 
     def __init__(self, seed: bytes) -> None:
-        self._key = MLDSA65PrivateKey.from_seed_bytes(seed)
+        self._key = ML_DSA_65.key(seed)
 
     @cached_property
     def public(self) -> bytes:
-        return self._key.public_key().public_bytes_raw()
+        return self._key.verifier.data
 
     def sign(self, digest: bytes) -> bytes:
-        return self._key.sign(digest, labels.SECAGG_SIGN)
+        return self._key.sign(labels.SECAGG_SIGN, digest)
 
 
 def verify(public: bytes, digest: bytes, signature: bytes) -> None:
@@ -48,60 +36,26 @@ def verify(public: bytes, digest: bytes, signature: bytes) -> None:
     Raises:
         AuthError: it is not this key's signature over ``digest``.
     """
-    try:
-        MLDSA65PublicKey.from_public_bytes(public).verify(signature, digest, labels.SECAGG_SIGN)
-    except (InvalidSignature, ValueError) as error:
-        raise AuthError("a signature of the committee, a client or the server does not hold") from error
+    ML_DSA_65.load(public).verify(labels.SECAGG_SIGN, digest, signature)
 
 
-class KemSecret:
-    """A hybrid KEM key from 32 secret bytes."""
-
-    def __init__(self, seed: bytes) -> None:
-        self._lattice = MLKEM768PrivateKey.from_seed_bytes(stream_bytes(subseed(seed, b"ml-kem"), 64))
-        self._curve = X25519PrivateKey.from_private_bytes(subseed(seed, b"x25519"))
-
-    @cached_property
-    def public(self) -> bytes:
-        return self._lattice.public_key().public_bytes_raw() + self._curve.public_key().public_bytes_raw()
-
-    def decapsulate(self, ciphertext: bytes) -> bytes:
-        """The shared secret of ``ciphertext``.
-
-        Raises:
-            RemoteProtocolError: not a ciphertext of this KEM.
-        """
-        if len(ciphertext) != CIPHERTEXT_BYTES + POINT_BYTES:
-            raise DecodeError("an encapsulation of the wrong size")
-        try:
-            first = self._lattice.decapsulate(ciphertext[:CIPHERTEXT_BYTES])
-            second = self._curve.exchange(X25519PublicKey.from_public_bytes(ciphertext[CIPHERTEXT_BYTES:]))
-        except ValueError as error:  # X25519 refuses points of small order
-            raise RemoteProtocolError("an encapsulation that gives no secret") from error
-        return _combine(first, second, self.public, ciphertext)
+def kem_key(seed: bytes) -> KemKey:
+    """A member's X-Wing key of an epoch from 32 secret bytes."""
+    return X_WING.key(seed)
 
 
-def encapsulate(public: bytes) -> tuple[bytes, bytes]:
-    """(shared secret, ciphertext) to a hybrid key.
+def encapsulate(public: bytes, entropy: Entropy) -> tuple[bytes, bytes]:
+    """(shared secret, ciphertext) to an X-Wing key.
 
     Raises:
         RemoteProtocolError: not a key of this KEM.
     """
-    if len(public) != ML_KEM_BYTES + POINT_BYTES:
-        raise DecodeError("a KEM key of the wrong size")
-    ephemeral = X25519PrivateKey.generate()
-    try:
-        first, ciphertext = MLKEM768PublicKey.from_public_bytes(public[:ML_KEM_BYTES]).encapsulate()
-        second = ephemeral.exchange(X25519PublicKey.from_public_bytes(public[ML_KEM_BYTES:]))
-    except ValueError as error:
-        raise RemoteProtocolError("a KEM key that gives no secret") from error
-    ciphertext += ephemeral.public_key().public_bytes_raw()
-    return _combine(first, second, public, ciphertext), ciphertext
+    return X_WING.load(public).encapsulate(entropy)
 
 
 def seal_once(key: bytes, plain: bytes, bound: bytes) -> bytes:
     """AES-256-GCM under a key that is used for this message only."""
-    return AESGCM(key).encrypt(_NONCE, plain, bound)
+    return AES_256_GCM.key(key).seal(0, plain, bound)
 
 
 def open_once(key: bytes, sealed: bytes, bound: bytes) -> bytes:
@@ -110,11 +64,4 @@ def open_once(key: bytes, sealed: bytes, bound: bytes) -> bytes:
     Raises:
         AuthError: key, bytes or ``bound`` differ.
     """
-    try:
-        return AESGCM(key).decrypt(_NONCE, sealed, bound)
-    except InvalidTag as error:
-        raise AuthError("a sealed message does not open") from error
-
-
-def _combine(first: bytes, second: bytes, public: bytes, ciphertext: bytes) -> bytes:
-    return hmac.digest(labels.SECAGG_HYBRID, first + second + public + ciphertext, "sha256")
+    return AES_256_GCM.key(key).open(0, sealed, bound)

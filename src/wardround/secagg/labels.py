@@ -1,9 +1,12 @@
-# --- secure aggregation (secagg/): digests, signatures, derived keys ---
+"""Every domain-separation label of secure aggregation; law: none is a prefix of another (crypto/labels.py)."""
+
+from __future__ import annotations
+
 SECAGG_ROUND = b"wardround secagg/1 round"
 SECAGG_PUBLIC = b"wardround secagg/1 public polynomials"
 SECAGG_ROSTER = b"wardround secagg/1 roster"
 SECAGG_OFFER = b"wardround secagg/1 epoch offer"
-SECAGG_OFFERS = b"wardround secagg/1 epoch offers"
+SECAGG_OFFERS = b"wardround secagg/1 epoch committee"
 SECAGG_KEYS = b"wardround secagg/1 epoch keys"
 SECAGG_ENCAPSULATION = b"wardround secagg/1 encapsulation"
 SECAGG_CIPHERTEXT = b"wardround secagg/1 ciphertexts"
@@ -18,5 +21,4 @@ SECAGG_ROOT = b"wardround secagg/1 pairwise root"
 SECAGG_NEXT = b"wardround secagg/1 next"
 SECAGG_SEAL = b"wardround secagg/1 seal"
 SECAGG_DECODE = b"wardround secagg/1 decode"
-SECAGG_HYBRID = b"wardround secagg/1 hybrid"
-SECAGG_SIGN = b"wardround secagg/1"
+SECAGG_SIGN = b"wardround secagg/1 signature"

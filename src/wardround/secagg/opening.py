@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from wardround.arrays import F64, I64, U64
+from wardround.crypto.aead import TAG_BYTES
 from wardround.crypto.sharing import DIGEST_BYTES
 from wardround.errors import RemoteProtocolError
 from wardround.secagg import fixedpoint, kahe, transcript
@@ -20,7 +21,6 @@ from wardround.secagg.descriptor import segments
 from wardround.secagg.messages import Contribution, Descriptor, SharePacket
 from wardround.wire import message
 
-TAG_BYTES = 16
 Verifier = Callable[[Contribution], bool]
 
 
@@ -166,12 +166,6 @@ class Vault:
         for segment, part in zip(self._segments, (contribution.update, contribution.counts), strict=True):
             if segment is not None:  # refuses set padding bits now, while the sender can still be named
                 kahe.check_padding(segment, part)
-
-
-def fixed_bytes(descriptor: Descriptor) -> int:
-    """Bytes of a contribution besides its ciphertexts: shares, commitments, proof, tags."""
-    sharing = descriptor.committee.sharing(descriptor.n)
-    return sharing.members * (sharing.share_bytes + TAG_BYTES + DIGEST_BYTES) + sharing.proof_bytes
 
 
 def _present(total: U64 | None) -> U64:

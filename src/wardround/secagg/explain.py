@@ -1,0 +1,159 @@
+"""``wardround explain secagg``: what a configuration costs and promises, in rows and in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wardround.crypto.aead import TAG_BYTES
+from wardround.crypto.packing import packed_bytes
+from wardround.crypto.sharing import DIGEST_BYTES
+from wardround.secagg.parameters import PRESETS, Committee, Lattice, choose_dithered, fit
+from wardround.secagg.suites import SUITES
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One configuration: sizes in bytes, security in bits of the worst-hint estimate."""
+
+    clients: int
+    cohort: int
+    largest_opened: int
+    n: int
+    k: int
+    bits_per_update: float
+    bits_per_count: float
+    update_bytes: int
+    counts_bytes: int
+    fixed_bytes: int
+    float32_bytes: int
+    error_std_steps: float
+    classical: float
+    quantum: float
+    matzov: float
+    members: int
+    offline_members: int
+    hostile_members: int
+    correctable_shares: int
+    dropped_clients: int
+
+    @property
+    def client_bytes(self) -> int:
+        return self.update_bytes + self.counts_bytes + self.fixed_bytes
+
+
+def explain(config: Lattice, clients: int, cohort: int, values: int, counts: int = 0) -> Explained:
+    """The facts of ``config`` for up to ``clients`` uploads of ``values`` update values and ``counts`` counts.
+
+    Raises:
+        ConfigError: nothing fits, or a rule of size is broken.
+    """
+    fitted = fit(config, clients, cohort, update=values > 0, counts=counts > 0)
+    committee, update, exact = PRESETS[config.committee], fitted.update, fitted.counts
+    return Explained(
+        clients=clients,
+        cohort=cohort,
+        largest_opened=fitted.largest,
+        n=fitted.n,
+        k=max(part.k for part in (update, exact) if part is not None),
+        bits_per_update=float(update.width) if update else 0.0,
+        bits_per_count=exact.bits_per_value if exact else 0.0,
+        update_bytes=packed_bytes(values, update.width) if update else 0,
+        counts_bytes=packed_bytes(exact.coefficients(counts), exact.width) if exact else 0,
+        fixed_bytes=fixed_bytes(committee, fitted.n),
+        float32_bytes=4 * (values + counts),
+        error_std_steps=(fitted.largest * update.variance) ** 0.5 if update else 0.0,
+        classical=fitted.suite.classical,
+        quantum=fitted.suite.quantum,
+        matzov=fitted.suite.matzov,
+        members=committee.members,
+        offline_members=committee.offline,
+        hostile_members=committee.corrupt,
+        correctable_shares=committee.correctable,
+        dropped_clients=clients - config.minimum,
+    )
+
+
+def fixed_bytes(committee: Committee, n: int) -> int:
+    """Bytes of a contribution besides its ciphertexts: shares, tags, commitments, low-degree proof."""
+    sharing = committee.sharing(n)
+    return committee.members * (sharing.share_bytes + TAG_BYTES + DIGEST_BYTES) + sharing.proof_bytes
+
+
+def text(facts: Explained) -> str:
+    """The facts in plain words, one per line."""
+    opened = (
+        "one sum over all"
+        if facts.cohort == 0
+        else f"cohorts of {facts.cohort} or more (at most {facts.largest_opened})"
+    )
+    return "\n".join(
+        [
+            f"up to {facts.clients} clients, {opened}; nothing smaller is ever opened",
+            f"{facts.bits_per_update:g} bits per update value, {facts.bits_per_count:g} per count: {facts.update_bytes} + {facts.counts_bytes} bytes",
+            f"{facts.fixed_bytes} bytes of shares and proofs; {facts.client_bytes} bytes per client and round (plain float32: {facts.float32_bytes})",
+            f"error of an opened sum: standard deviation {facts.error_std_steps:.2f} quantiser steps, unbiased; counts are exact",
+            f"ring n = {facts.n}, q = 2^{facts.k}: at least {facts.classical:.0f} / {facts.quantum:.0f} bits core-SVP classical / quantum, "
+            f"{facts.matzov:.0f} under MATZOV, after the worst hint (estimates, not proofs)",
+            f"clients may vanish at any moment: the round stands while {facts.clients - facts.dropped_clients} uploads are good",
+            f"committee of {facts.members}: {facts.offline_members} may be away, {facts.hostile_members} hostile together with the server learn nothing, "
+            f"{facts.correctable_shares} wrong answers are corrected and named when all answer",
+            f"more than {facts.hostile_members} hostile members together with the server break the privacy of that round",
+        ]
+    )
+
+
+def suite_rows() -> list[dict[str, str]]:
+    """The suite table, as the documents print it."""
+    return [
+        {
+            "suite": f"{row.number:#06x}",
+            "n": str(row.n),
+            "q up to": f"2^{row.k}",
+            "classical": f"{row.classical:.0f}",
+            "quantum": f"{row.quantum:.0f}",
+            "MATZOV": f"{row.matzov:.0f}",
+            "failure": f"2^-{row.failure_bits}",
+            "source": row.source,
+        }
+        for row in SUITES
+    ]
+
+
+def dithered_rows(counts: tuple[int, ...] = (8, 16, 32, 64, 100, 256, 1000, 10_000)) -> list[dict[str, str]]:
+    """Bits per value of the dithered mode by clients summed together and precision."""
+    rows = []
+    for clients in counts:
+        row = {"clients": f"{clients:,}"}
+        for bits in (6, 8, 10, 12):
+            mode, n = choose_dithered(1024, clients, bits), 1024
+            if mode is None:
+                mode, n = choose_dithered(2048, clients, bits), 2048
+            row[f"b = {bits}"] = "-" if mode is None else f"{mode.width} (n {n}, k {mode.k}, r {mode.r})"
+        rows.append(row)
+    return rows
+
+
+def preset_rows() -> list[dict[str, str]]:
+    """Committee presets and what a contribution carries for them at n = 1024 and 2048."""
+    return [
+        {
+            "preset": name,
+            "C": str(c.members),
+            "t": str(c.threshold),
+            "ell": str(c.pack),
+            "opens with": str(c.threshold + c.pack),
+            "Q": str(c.quorum),
+            "c": str(c.corrupt),
+            "away": str(c.offline),
+            "bytes n = 1024": str(fixed_bytes(c, 1024)),
+            "bytes n = 2048": str(fixed_bytes(c, 2048)),
+        }
+        for name, c in PRESETS.items()
+    ]
+
+
+def markdown(rows: list[dict[str, str]]) -> str:
+    """Rows as a Markdown table."""
+    head = list(rows[0])
+    lines = [head, ["---"] * len(head), *([row[name] for name in head] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
