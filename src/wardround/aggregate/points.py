@@ -39,11 +39,12 @@ class Points:
     def gram(self) -> F64:
         """Inner products [p, p] of all points about one centre."""
         m, d = self.rows.shape
-        near = np.sort(np.argsort(self.norms, kind="stable")[: (m + 1) // 2])
+        near = np.zeros(m, dtype=np.float32)
+        near[np.argsort(self.norms, kind="stable")[: (m + 1) // 2]] = 1.0 / ((m + 1) // 2)
         total = np.zeros((self.count, self.count))
         for a, b in blocks(d, self.count):
             part = self.rows[:, a:b]
-            centre = part[near].mean(axis=0)
+            centre = near @ part
             shifted = np.empty((self.count, b - a), dtype=np.float32)
             np.subtract(part, centre, out=shifted[:m])
             np.negative(centre, out=shifted[m])

@@ -20,8 +20,8 @@ import numpy as np
 from wardround.aggregate.rule import Decision, Rule, Votes
 from wardround.arrays import F64, I64
 
-POWER_STEPS = 100
-SETTLED = 1e-10  # change of the direction below which the power iteration has arrived
+POWER_STEPS = 40
+SETTLED = 1e-6  # change of the direction below which the power iteration has arrived
 TINY = np.finfo(np.float64).tiny
 
 
