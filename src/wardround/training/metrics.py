@@ -1,8 +1,8 @@
 """Measures of a detector: from confusion matrices, from exact scores, and from sums that can travel.
 
-Everything is counted first and judged after. The counts (confusion matrix, score histogram, calibration sums) are arrays
-of sums over rows: law: counts of parts add up to the counts of the whole, so clients' counts can be summed under
-protection and judged by the server. ``exact_counts`` gives the same counts at every distinct score, for the experimenter.
+Everything is counted first and judged after. The counts (confusion matrix, score histogram, calibration sums) are sums
+over rows. Law: counts of parts add up to the counts of the whole, so clients' counts can be summed under protection and
+judged by the server. ``exact_counts`` gives the same counts at every distinct score, for the experimenter.
 
 Conventions are scikit-learn's: 0 / 0 is 0; a class that is neither present nor predicted is left out of macro means.
 What it does not do: choose thresholds (detect/), average over clients (only ``worst_tenth``).
@@ -68,8 +68,9 @@ class ScoreBins:
 
     def histogram(self, scores: F64, attack: Bool) -> I64:
         """Rows per bin [2, count]: benign, attack. A score that is not a number falls into the lowest bin."""
-        position = (np.nan_to_num(scores, nan=self.lo) - self.lo) * (self.count / (self.hi - self.lo))
-        index = np.clip(position, 0, self.count - 1).astype(np.int64)
+        inside = np.clip(np.nan_to_num(scores, nan=self.lo), self.lo, self.hi)
+        position = (inside - self.lo) * (self.count / (self.hi - self.lo))
+        index = np.minimum(position.astype(np.int64), self.count - 1)
         return np.stack([np.bincount(index[attack == kind], minlength=self.count) for kind in (False, True)])
 
 
@@ -112,13 +113,20 @@ def attack_scores(logits: F32, benign: int) -> F64:
 def anomaly_scores(reconstructed: F32, x: F32, typical: F64) -> F64:
     """Log of the mean over inputs of squared error / ``typical`` [f] (mean squared error of benign rows); [n].
 
-    An input without typical error counts with the smallest one that has some, so that any change of it is seen.
     The logarithm keeps the order and brings errors into the range of ``ScoreBins``.
     """
-    some = typical[typical > 0]
-    scale = np.maximum(typical, some.min() if len(some) else 1.0)
     error = np.square(reconstructed.astype(np.float64) - x)
-    return np.log(np.maximum((error / scale).mean(axis=1), 1e-30))
+    found: F64 = np.log(np.maximum((error / error_scale(typical)).mean(axis=1), 1e-30))
+    return found
+
+
+def error_scale(typical: F64) -> F64:
+    """What squared errors are divided by [f]: an input without ``typical`` error counts with the smallest one that has
+    some, so that any change of it is seen.
+    """
+    some = typical[typical > 0]
+    found: F64 = np.maximum(typical, some.min() if len(some) else 1.0)
+    return found
 
 
 def probabilities(logits: F32) -> F64:
@@ -154,7 +162,8 @@ def detection(counts: I64 | F64, rates: Sequence[float] = (0.01, 0.001)) -> Dete
 def calibration_sums(probability: F64, happened: Bool, bins: int = CALIBRATION_BINS) -> F64:
     """Rows, summed probability, summed outcome per bin of probability [3, bins]; of parts they add up.
 
-    For classes: the largest probability and whether that class was right; for detection: that of attack and whether it was.
+    For classes: the largest probability and whether that class was right; for detection: that of attack, and whether
+    it was one.
     """
     index = np.clip((probability * bins).astype(np.int64), 0, bins - 1)
     weights = (None, probability, happened.astype(np.float64))

@@ -20,6 +20,8 @@ from wardround.params import Layout
 from wardround.training import layers as parts
 from wardround.training.layers import Dense, Layer, Norm, Relu, Skip
 
+MOST_BLOCKS = 64
+
 
 class Model(Protocol):
     """What the round needs to know of a model. ``unsupervised``: it learns from benign rows and its outputs are
@@ -104,6 +106,8 @@ class Residual(_Layered):
 
     def __post_init__(self) -> None:
         _check_widths((self.width, self.blocks))
+        if self.blocks > MOST_BLOCKS:
+            raise ValueError(f"a light model has at most {MOST_BLOCKS} blocks, not {self.blocks}")
 
     def layers(self, inputs: int, outputs: int) -> tuple[Layer, ...]:
         """Entry, blocks, a last norm, output."""
@@ -168,5 +172,5 @@ def _perceptron(widths: Sequence[int]) -> tuple[Layer, ...]:
 
 
 def _check_widths(widths: Sequence[int]) -> None:
-    if not widths or min(widths) < 1:
-        raise ValueError(f"layers need at least one feature each, not {list(widths)}")
+    if not widths or not all(isinstance(width, int) and width >= 1 for width in widths):
+        raise ValueError(f"widths and blocks are whole numbers of 1 or more, not {list(widths)}")

@@ -1,8 +1,8 @@
 """The torch engine: one client after the other, by autograd; for any ``torch.nn.Module`` (extra wardround[torch]).
 
 A model of the user's own is a frozen dataclass (entry point ``model.NAME`` in ``wardround.strategies``) with ``name``,
-``unsupervised`` and ``module(inputs, outputs) -> torch.nn.Module``; ``module_layout`` and ``module_init`` give its other
-two methods. The models of models.py run here too, which is how the stacked engine is checked.
+``unsupervised`` and ``module(inputs, outputs) -> torch.nn.Module``; ``module_layout`` and ``module_init`` give its
+other two methods. The models of models.py run here too, which is how the stacked engine is checked.
 Law: the same batches and, to float32 rounding, the same weights as stacked.py.
 What it does not do: modules with buffers that training changes (batch normalisation): they are not parameters, so they
 could not be averaged. Dropout draws from torch's own global stream: such runs are not reproducible.
