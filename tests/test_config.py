@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from wardround import config
-from wardround.drivers.simulation.catalogue import full
+from wardround.drivers.strategies import full
 from wardround.errors import ConfigError
 
 EXPERIMENTS = sorted((Path(__file__).parent.parent / "experiments").glob("*.toml"))

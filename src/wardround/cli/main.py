@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from wardround import __version__
-from wardround.cli import data, runs, strategies
+from wardround.cli import data, deployed, runs, strategies
 from wardround.errors import WardroundError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("report")(runs.report)
 app.command("replay")(runs.replay)
 app.command("strategies")(strategies.strategies)
 app.command("explain")(strategies.explain)
+deployed.mount(app)
 app.add_typer(data.app, name="data")
 
 

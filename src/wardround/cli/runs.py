@@ -11,7 +11,6 @@ import typer
 from rich.console import Console
 
 from wardround.config import override, parse
-from wardround.drivers.simulation.catalogue import full
 from wardround.drivers.simulation.run import Options, resume_run, start_run
 from wardround.drivers.sinks.compare import compare as compare_runs
 from wardround.drivers.sinks.compare import render, write_comparison
@@ -19,6 +18,7 @@ from wardround.drivers.sinks.jsonlog import read
 from wardround.drivers.sinks.progress import Progress
 from wardround.drivers.sinks.report import write_report
 from wardround.drivers.store.rundir import RunDir, find
+from wardround.drivers.strategies import full
 from wardround.errors import UsageError
 
 RUNS = typer.Option(Path("runs"), "--runs", help="Where run folders are kept.")

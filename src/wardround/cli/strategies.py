@@ -14,7 +14,7 @@ from rich.table import Table
 
 from wardround.catalogue import KIND_TEXT
 from wardround.config import Experiment, nearest
-from wardround.drivers.simulation.catalogue import full
+from wardround.drivers.strategies import full
 from wardround.errors import UsageError
 
 

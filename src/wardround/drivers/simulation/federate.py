@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from wardround.arrays import F32
 from wardround.config import Experiment
-from wardround.drivers.simulation.world import ClientRows, PreparedTable, World
+from wardround.drivers.world import ClientRows, PreparedTable, World
 from wardround.errors import LocalProtocolError
 from wardround.events import Emit, Event, RoundDone
 from wardround.federation.algorithms import EMPTY

@@ -64,15 +64,18 @@ def write_bundle(federation: Federation, run: RunDir, found: Mapping[str, Any]) 
     assert prepared is not None, "a finished federation knows its statistics"
     outcome = federation.server.outcome()
     threshold = found["models"]["federated"]["overall"]["threshold"]
+    typical = outcome.errors[1:] / max(outcome.errors[0], 1.0) if outcome.errors.size else None
     contents = bundle.Bundle(
         model=plan.model,
         parameters=outcome.parameters,
+        inputs=len(prepared.preprocessor.names),
         labels=plan.labels.names,
         benign=plan.labels.benign,
         schema=plan.schema.id,
         preprocessing=prepared.preprocessor.to_record(),
         threshold=threshold["value"] if threshold else None,
-        errors=outcome.errors,
+        typical=typical,
+        notes={"experiment": federation.experiment.name, "seed": str(federation.experiment.seed), "run": run.id},
     )
     run.write("model/model.safetensors", bundle.to_safetensors(contents))
     run.write("model/model.onnx", bundle.to_onnx(contents))
@@ -117,7 +120,8 @@ def _rounds(run: RunDir) -> list[dict[str, Any]]:
     for event in rounds(run):
         if isinstance(event, events.RoundDone):
             record = events.to_record(event)
-            found.append({key: value for key, value in record.items() if key not in ("event", "seconds")})
+            kept = {key: value for key, value in record.items() if key not in ("event", "seconds")}
+            found.append({**kept, "loss": _finite(event.loss), "update_norm": _finite(event.update_norm)})
         elif isinstance(event, events.RoundFailed):
             found.append(
                 {"round": event.round, "failed": event.reason, "invited": event.invited, "answered": event.answered},

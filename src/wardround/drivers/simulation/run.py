@@ -24,12 +24,12 @@ from threadpoolctl import threadpool_limits
 from wardround import events
 from wardround.config import Experiment, dump, parse
 from wardround.drivers.simulation import baselines, engines, environment, evaluate, results
-from wardround.drivers.simulation.catalogue import full
 from wardround.drivers.simulation.federate import Federation
-from wardround.drivers.simulation.world import World, build, fingerprint, plan
 from wardround.drivers.sinks.jsonlog import JsonLog
 from wardround.drivers.sinks.report import write_report
 from wardround.drivers.store.rundir import RunDir, create
+from wardround.drivers.strategies import full
+from wardround.drivers.world import World, build, fingerprint, plan
 from wardround.errors import UsageError
 from wardround.events import Emit, Event
 from wardround.federation.plan import Plan
