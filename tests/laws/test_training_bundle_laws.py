@@ -1,6 +1,7 @@
 """Law of the bundle: whatever the bytes, a Bundle or a DecodeError."""
 
 import contextlib
+from typing import Any
 
 import numpy as np
 from hypothesis import given, settings
@@ -18,13 +19,13 @@ GOOD = to_safetensors(
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.binary(max_size=200))
-def test_any_bytes(data):
+def test_any_bytes(data: Any) -> None:
     with contextlib.suppress(DecodeError):
         from_safetensors(data)
 
 
 @settings(max_examples=400, deadline=None, derandomize=True)
 @given(st.integers(0, len(GOOD) - 1), st.binary(min_size=1, max_size=4))
-def test_a_good_bundle_with_bytes_changed(at, data):
+def test_a_good_bundle_with_bytes_changed(at: Any, data: Any) -> None:
     with contextlib.suppress(DecodeError):
         from_safetensors(GOOD[:at] + data + GOOD[at + len(data) :])

@@ -1,5 +1,7 @@
 """Laws of the stacked engine: a client's result is its own, whatever the chunk."""
 
+from typing import Any
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,12 +21,14 @@ F, C = 5, 3
     st.integers(0, 5),
     st.sampled_from(["sgd", "adamw"]),
 )
-def test_a_client_gets_in_a_chunk_what_it_gets_alone(model, sizes, batch, steps, optimiser):
+def test_a_client_gets_in_a_chunk_what_it_gets_alone(
+    model: Any, sizes: Any, batch: Any, steps: Any, optimiser: Any
+) -> None:
     training = LocalTraining(epochs=2, steps=steps, batch_size=batch, optimiser=optimiser, learning_rate=0.01)
     engine = StackedEngine(model, training, F, C)
     start = model.init(F, C, np.random.default_rng(0))
 
-    def jobs():
+    def jobs() -> Any:
         rng = np.random.default_rng(1)
         rows = [Rows(rng.standard_normal((n, F)).astype(np.float32), rng.integers(0, C, n)) for n in sizes]
         return [Job(i, r, np.random.default_rng(i), start) for i, r in enumerate(rows)]

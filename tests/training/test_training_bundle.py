@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,13 +15,13 @@ from wardround.training.models import Autoencoder, Logistic, Mlp, Residual
 MODELS = [Logistic(), Mlp((5, 4)), Residual(4, 2), Autoencoder((3, 2, 3))]
 
 
-def bundle(model):
+def bundle(model: Any) -> Any:
     parameters = model.init(3, 2, np.random.default_rng(0))
     preprocessing = {"features": 3, "columns": [0, 1, 2]}
     return Bundle(model, parameters, 3, ("benign", "attack"), 0, "id", preprocessing, 1.5, np.ones(3), {"run": "r"})
 
 
-def rewritten(**changes):
+def rewritten(**changes: Any) -> Any:
     """A bundle whose record says something else."""
     data = to_safetensors(bundle(Mlp((5, 4))))
     length = int.from_bytes(data[:8], "little")
@@ -29,17 +30,19 @@ def rewritten(**changes):
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: m.name)
-def test_round_trip(model):
+def test_round_trip(model: Any) -> None:
     before = bundle(model)
     after = from_safetensors(to_safetensors(before))
     assert np.array_equal(after.parameters, before.parameters)
+    assert after.typical is not None
+    assert before.typical is not None
     assert np.array_equal(after.typical, before.typical)
     for name in ("model", "inputs", "labels", "benign", "schema", "preprocessing", "threshold", "notes"):
         assert getattr(after, name) == getattr(before, name)
     assert to_safetensors(after) == to_safetensors(before)
 
 
-def test_parameters_that_do_not_fit_are_not_written():
+def test_parameters_that_do_not_fit_are_not_written() -> None:
     with pytest.raises(ValueError, match="the layout"):
         to_safetensors(replace(bundle(Logistic()), parameters=np.zeros(3, np.float32)))
 
@@ -63,12 +66,12 @@ def test_parameters_that_do_not_fit_are_not_written():
         ({"notes": 3}, "fit together"),
     ],
 )
-def test_a_record_that_does_not_fit_is_refused(changes, text):
+def test_a_record_that_does_not_fit_is_refused(changes: Any, text: Any) -> None:
     with pytest.raises(DecodeError, match=text):
         from_safetensors(rewritten(**changes))
 
 
-def test_another_format_and_float64_are_refused():
+def test_another_format_and_float64_are_refused() -> None:
     data = to_safetensors(bundle(Logistic()))
     with pytest.raises(DecodeError, match="holds \\['other'\\]"):
         from_safetensors(save(load(data), {"other": "1"}))
@@ -78,7 +81,7 @@ def test_another_format_and_float64_are_refused():
         from_safetensors(save({k: v.astype(np.float64) for k, v in load(data).items()}, metadata))
 
 
-def test_every_truncation_and_an_extension_are_refused():
+def test_every_truncation_and_an_extension_are_refused() -> None:
     data = to_safetensors(bundle(Logistic()))
     for end in range(len(data)):
         with pytest.raises(DecodeError):

@@ -1,5 +1,7 @@
 """The exported graph in onnxruntime against numpy: raw rows with missing values and categories, every scaler and model."""
 
+from typing import Any
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -25,7 +27,7 @@ SCHEMA = Schema(
 )
 
 
-def raw(n=400, spread=15.0):
+def raw(n: Any = 400, spread: Any = 15.0) -> Any:
     rng = np.random.default_rng(0)
     x = np.empty((n, 5), dtype=np.float32)
     x[:, 0] = rng.lognormal(3, 4, n) * rng.choice([-1, 1], n)
@@ -42,7 +44,7 @@ def raw(n=400, spread=15.0):
     "model", [Logistic(), Mlp((16, 8)), Residual(8, 2), Autoencoder((6, 2, 6))], ids=lambda m: m.name
 )
 @pytest.mark.parametrize("scaling", [Quantile(bins=64), Moments()], ids=lambda s: s.name)
-def test_the_graph_gives_what_numpy_gives(scaling, model):
+def test_the_graph_gives_what_numpy_gives(scaling: Any, model: Any) -> None:
     x = raw()
     preprocessor = scaling.fit(SCHEMA, scaling.statistics(SCHEMA, x))
     preprocessor = Preprocessor.from_record(preprocessor.to_record())
@@ -70,7 +72,7 @@ def test_the_graph_gives_what_numpy_gives(scaling, model):
     assert (about["labels"], about["threshold"], about["benign"]) == ('["a", "b", "c", "d"]', "0.5", "1")
 
 
-def test_without_a_benign_class_there_is_no_attack_score():
+def test_without_a_benign_class_there_is_no_attack_score() -> None:
     scaling = Moments()
     record = scaling.fit(SCHEMA, scaling.statistics(SCHEMA, raw())).to_record()
     f = len(record["names"])
@@ -80,14 +82,14 @@ def test_without_a_benign_class_there_is_no_attack_score():
     assert [o.name for o in session.get_outputs()] == ["probabilities"]
 
 
-def test_a_record_that_cannot_be_read_is_refused():
+def test_a_record_that_cannot_be_read_is_refused() -> None:
     model = Logistic()
     bundle = Bundle(model, model.init(2, 2, np.random.default_rng(0)), 2, ("a", "b"), 0, "s", {"columns": [0]})
     with pytest.raises(ValueError, match="preprocessing record"):
         to_onnx(bundle)
 
 
-def test_a_narrow_column_under_moments_differs_by_the_rounding_of_its_logarithm():
+def test_a_narrow_column_under_moments_differs_by_the_rounding_of_its_logarithm() -> None:
     """At 37 +- 0.5 the standard deviation of s(x) is 0.0135, so one unit in the last place of s (2e-6) becomes 1.4e-4:
     the two float32 logarithms may differ by that, and no tighter equality holds for this scaling of such a column."""
     x = raw(spread=0.5)

@@ -1,6 +1,7 @@
 """The stacked engine against PyTorch, against itself alone, and against bad jobs."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ F, C = 7, 4
 SIZES = (37, 64, 5, 100, 33, 1)
 
 
-def jobs(model, sizes=SIZES, **more):
+def jobs(model: Any, sizes: Any = SIZES, **more: Any) -> Any:
     rng = np.random.default_rng(4)
     start = model.init(F, C, np.random.default_rng(1))
     found = []
@@ -39,17 +40,18 @@ TRAININGS = {
 @pytest.mark.parametrize("extra", ["none", "proximal", "correction", "class weights"])
 @pytest.mark.parametrize("name", TRAININGS)
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: m.name)
-def test_the_stack_gives_the_weights_of_the_torch_engine(model, name, extra):
+def test_the_stack_gives_the_weights_of_the_torch_engine(model: Any, name: Any, extra: Any) -> None:
     pytest.importorskip("torch", reason="needs the extra wardround[torch]")
     from wardround.training.torch_engine import TorchEngine
 
     d = model.layout(F, C).size
-    more = {
+    kinds: dict[str, dict[str, Any]] = {
         "none": {},
         "proximal": {"proximal": 0.5},
         "correction": {"correction": np.linspace(-0.1, 0.1, d, dtype=np.float32)},
         "class weights": {"class_weights": np.array([0.2, 1, 3, 0], dtype=np.float32)},
-    }[extra]
+    }
+    more = kinds[extra]
     ours = StackedEngine(model, TRAININGS[name], F, C).train(jobs(model, **more))
     theirs = TorchEngine(model, TRAININGS[name], F, C).train(jobs(model, **more))
     for a, b in zip(ours, theirs, strict=True):
@@ -62,7 +64,7 @@ def test_the_stack_gives_the_weights_of_the_torch_engine(model, name, extra):
 
 @pytest.mark.torch
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_the_stack_gives_the_weights_of_plain_pytorch(momentum):
+def test_the_stack_gives_the_weights_of_plain_pytorch(momentum: Any) -> None:
     """Written without any of our code but the start and the permutation: nn.Linear, cross_entropy, optim.SGD."""
     torch = pytest.importorskip("torch", reason="needs the extra wardround[torch]")
     model = Mlp((16, 8))
@@ -91,7 +93,7 @@ def test_the_stack_gives_the_weights_of_plain_pytorch(momentum):
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: m.name)
-def test_backward_is_the_derivative_of_the_loss(model):
+def test_backward_is_the_derivative_of_the_loss(model: Any) -> None:
     """One step of SGD is -rate * gradient: compare with differences of the loss, no torch needed."""
     job = jobs(model, sizes=(32,))[0]
     rate = 1e-3
@@ -99,7 +101,7 @@ def test_backward_is_the_derivative_of_the_loss(model):
     engine = StackedEngine(model, training, F, C)
     gradient = engine.train([job])[0].delta / -rate
 
-    def loss(parameters):
+    def loss(parameters: Any) -> Any:
         z = engine.outputs(parameters.astype(np.float32), job.rows.x).astype(np.float64)
         if model.unsupervised:
             return np.square(z - job.rows.x).mean()
@@ -115,7 +117,7 @@ def test_backward_is_the_derivative_of_the_loss(model):
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: m.name)
-def test_a_model_learns(model):
+def test_a_model_learns(model: Any) -> None:
     rng = np.random.default_rng(2)
     y = rng.integers(0, C, 400)
     hidden = rng.standard_normal((C, F)) * 3
@@ -131,7 +133,7 @@ def test_a_model_learns(model):
         assert (after.argmax(axis=1) == y).mean() > 0.95
 
 
-def test_results_come_in_the_order_of_the_jobs_and_a_client_without_rows_stays():
+def test_results_come_in_the_order_of_the_jobs_and_a_client_without_rows_stays() -> None:
     model = Mlp((8,))
     found = StackedEngine(model, LocalTraining(), F, C).train(jobs(model, sizes=(3, 0, 90, 40)))
     assert [r.client for r in found] == [0, 1, 2, 3]
@@ -140,7 +142,7 @@ def test_results_come_in_the_order_of_the_jobs_and_a_client_without_rows_stays()
     assert found[1].loss == 0.0
 
 
-def test_outputs_of_many_rows_and_of_none():
+def test_outputs_of_many_rows_and_of_none() -> None:
     model = Mlp((8,))
     engine = StackedEngine(model, LocalTraining(), F, C)
     start = model.init(F, C, np.random.default_rng(0))
@@ -150,7 +152,7 @@ def test_outputs_of_many_rows_and_of_none():
     assert engine.outputs(start, x[:0]).shape == (0, C)
 
 
-def test_divergence_of_one_client_leaves_its_neighbours_alone():
+def test_divergence_of_one_client_leaves_its_neighbours_alone() -> None:
     model = Mlp((8,))
     good = jobs(model, sizes=(40, 40, 40))
     wild = [good[0], replace(good[1], rows=Rows(good[1].rows.x * np.float32(1e30), good[1].rows.y)), good[2]]
@@ -172,17 +174,17 @@ def test_divergence_of_one_client_leaves_its_neighbours_alone():
         ({"class_weights": np.zeros(3, np.float32)}, "class weights"),
     ],
 )
-def test_a_job_that_does_not_fit_is_refused_by_name(change, text):
+def test_a_job_that_does_not_fit_is_refused_by_name(change: Any, text: Any) -> None:
     model = Logistic()
     engine = StackedEngine(model, LocalTraining(), F, C)
     with pytest.raises(ValueError, match=f"client 0: .*{text}"):
         engine.train([replace(jobs(model)[0], **change)])
 
 
-def test_a_model_without_layers_is_sent_to_torch():
+def test_a_model_without_layers_is_sent_to_torch() -> None:
     class Own:
         name = "own"
         unsupervised = False
 
     with pytest.raises(ValueError, match="torch"):
-        StackedEngine(Own(), LocalTraining(), F, C)
+        StackedEngine(Own(), LocalTraining(), F, C)  # type: ignore[arg-type]
