@@ -52,6 +52,12 @@ def test_a_row_of_another_length_is_refused_by_name() -> None:
     np.testing.assert_array_equal(gated.rows, rows()[1:])
 
 
+def test_an_array_whose_rows_all_have_another_length_is_refused_row_by_row() -> None:
+    gated = gate(rows(), np.ones(4), dimension=6)
+    assert [r.reason for r in gated.refused] == ["shape (5,), (6,) is due"] * 4
+    assert gated.rows.shape == (0, 6)
+
+
 @pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf])
 def test_a_weight_that_is_no_weight_refuses_its_row(weight: float) -> None:
     gated = gate(rows(), np.array([1.0, weight, 1.0, 1.0]))

@@ -70,44 +70,51 @@ def gate(
         if not isinstance(rows, np.ndarray) or rows.ndim != 2:
             raise ValueError("rows are an array [m, d], or a list together with the dimension they must have")
         dimension = rows.shape[1]
-    norms = np.zeros(given)
-    refused, kept = [], []
-    for at in range(given):
-        row, weight = rows[at], float(weights[at])
-        norms[at], reason = _judge(row, dimension, min(norm_limit, NORM_CEILING))
-        if not reason and not 0 <= weight < np.inf:
-            reason = f"weight {weight} is not a finite number of 0 or more"
-        if reason:
-            refused.append(Refusal(at, reason))
-        elif weight > 0:
-            kept.append(at)
-    chosen = np.array(kept, dtype=np.int64)
-    usable = _take(rows, chosen, dimension)
-    return Gated(usable, norms[chosen], np.asarray(weights, dtype=np.float64)[chosen], chosen, given, tuple(refused))
+    limit = min(norm_limit, NORM_CEILING)
+    norms, weights = _norms(rows, dimension), np.asarray(weights, dtype=np.float64)
+    usable = (norms <= limit) & np.isfinite(weights) & (weights >= 0)  # a norm that is NaN is not <= anything
+    refused = [
+        Refusal(at, _reason(rows[at], float(weights[at]), dimension, limit)) for at in np.flatnonzero(~usable).tolist()
+    ]
+    kept = np.flatnonzero(usable & (weights > 0))
+    return Gated(_take(rows, kept, dimension), norms[kept], weights[kept], kept, given, tuple(refused))
 
 
-def _judge(row: F32, dimension: int, limit: float) -> tuple[float, str]:
-    """(Euclidean norm, why the row is refused or nothing)."""
+def _reason(row: F32, weight: float, dimension: int, limit: float) -> str:
+    """Why a row was refused."""
     if np.shape(row) != (dimension,):
-        return 0.0, f"shape {np.shape(row)}, ({dimension},) is due"
-    norm = _norm(np.asarray(row, dtype=np.float32))
-    if not np.isfinite(norm):
-        count = int(np.count_nonzero(~np.isfinite(row)))
-        return 0.0, f"{count} of {dimension} values are not finite"
-    return norm, f"norm {norm:.3g} is over the limit of {limit:.3g}" if norm > limit else ""
+        return f"shape {np.shape(row)}, ({dimension},) is due"
+    bad = int(np.count_nonzero(~np.isfinite(row)))
+    if bad:
+        return f"{bad} of {dimension} values are not finite"
+    if not 0 <= weight < np.inf:
+        return f"weight {weight} is not a finite number of 0 or more"
+    return f"norm {_long_norm(row):.3g} is over the limit of {limit:.3g}"
 
 
-def _norm(row: F32) -> float:
-    """Norm in one BLAS pass; a sum that is not finite is repeated in float64, where finite rows cannot overflow."""
+def _norms(rows: F32 | Sequence[F32], dimension: int) -> F64:
+    """Norms [m] in one pass; not a number where a row has another length or is not finite."""
+    fit = [np.shape(row) == (dimension,) for row in rows]
     with np.errstate(over="ignore", invalid="ignore"):
-        fast = float(np.dot(row, row))
-        if np.isfinite(fast):
-            return math.sqrt(fast)
-        return float(np.sqrt(np.sum(np.square(row, dtype=np.float64))))
+        if isinstance(rows, np.ndarray) and all(fit):
+            norms: F64 = np.sqrt(np.vecdot(rows, rows).astype(np.float64))
+        else:
+            squares = [float(np.vecdot(row, row)) if fits else np.nan for row, fits in zip(rows, fit, strict=True)]
+            norms = np.sqrt(np.array(squares))
+    for at in np.flatnonzero(~np.isfinite(norms)).tolist():
+        norms[at] = _long_norm(rows[at]) if fit[at] else np.nan
+    return norms
+
+
+def _long_norm(row: F32) -> float:
+    """The norm in float64, where finite float32 values cannot overflow; NaN where a value is not finite."""
+    with np.errstate(invalid="ignore"):
+        norm = math.sqrt(float(np.sum(np.square(row, dtype=np.float64))))
+    return norm if norm < np.inf else np.nan
 
 
 def _take(rows: F32 | Sequence[F32], kept: I64, dimension: int) -> F32:
-    if isinstance(rows, np.ndarray):
+    if isinstance(rows, np.ndarray) and rows.shape[1:] == (dimension,):
         return rows if len(kept) == len(rows) else rows[kept]
     usable = [np.asarray(rows[at], dtype=np.float32) for at in kept]
     return np.stack(usable) if usable else np.zeros((0, dimension), dtype=np.float32)
