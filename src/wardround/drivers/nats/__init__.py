@@ -1,0 +1,1 @@
+"""The round over NATS JetStream: a coordinator, gateway agents, and a broker that carries what they say."""

@@ -1,0 +1,222 @@
+"""`wardround doctor`: is everything here that a coordinator or a gateway needs? A remedy for each finding.
+
+Checks are functions from what is examined to findings; one that raises is a finding too, and no check stops the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from wardround.drivers.nats.broker import executable
+from wardround.drivers.nats.deployment import Federation, load, read, roster, token
+from wardround.drivers.nats.keys import COORDINATOR, KeyFolder
+from wardround.drivers.nats.link import LinkError, connect, request
+from wardround.errors import UsageError, WardroundError
+
+NEEDED_BROKER = (2, 9)
+FREE_BYTES = 500_000_000
+BUILT = datetime(2026, 11, 1, tzinfo=UTC)
+CONNECT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``what`` was looked at, what was ``found``, and the ``remedy`` where it is not ``ok``."""
+
+    what: str
+    ok: bool
+    found: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Patient:
+    """The command line of `wardround doctor`; ``name``: of a gateway, empty for the coordinator."""
+
+    file: Path
+    name: str
+    data: Path | None
+    state: Path
+
+
+@dataclass(frozen=True)
+class _Case:
+    patient: Patient
+    federation: Federation
+    keys: KeyFolder
+
+
+def examine(patient: Patient) -> list[Finding]:
+    """Every check, in the order in which faults build on each other."""
+    findings = [
+        _python(),
+        *(_package(name) for name in ("numpy", "nats-py", "nkeys", "cryptography", "prometheus-client")),
+    ]
+    try:
+        federation = read(patient.file)
+    except WardroundError as error:
+        return [
+            *findings,
+            Finding("federation file", False, str(error), "correct the file; `wardround explain NAME` lists keys"),
+        ]
+    findings.append(Finding("federation file", True, f"{patient.file}: {federation.name}"))
+    case = _Case(patient, federation, KeyFolder(patient.file.parent / federation.broker.keys))
+    for what, check in CHECKS.items():
+        try:
+            findings += check(case)
+        except (WardroundError, OSError, ValueError) as error:
+            findings.append(Finding(what, False, str(error), REMEDIES[what]))
+    return findings
+
+
+def _python() -> Finding:
+    ok = (3, 11) <= sys.version_info[:2] < (3, 13)
+    return Finding("python", ok, platform.python_version(), "use Python 3.11 or 3.12")
+
+
+def _package(name: str) -> Finding:
+    try:
+        return Finding(name, True, version(name))
+    except PackageNotFoundError:
+        return Finding(name, False, "not installed", "pip install --force-reinstall wardround")
+
+
+def _program(case: _Case) -> Iterator[Finding]:
+    if case.federation.broker.url or case.patient.name:
+        return
+    text = subprocess.run([executable(), "--version"], capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+    numbers = tuple(int(n) for n in text.rpartition("v")[2].split(".")[:2])
+    yield Finding(
+        "nats-server", numbers >= NEEDED_BROKER, text, "install nats-server 2.9 or newer: apt-get install nats-server"
+    )
+
+
+def _keys(case: _Case) -> Iterator[Finding]:
+    from cryptography import x509
+
+    certificate = x509.load_pem_x509_certificate(case.keys.authority.read_bytes())
+    now = datetime.now(UTC)
+    ends = certificate.not_valid_after_utc
+    valid = certificate.not_valid_before_utc <= now <= ends
+    yield Finding(
+        "authority", valid, f"valid until {ends:%Y-%m-%d}", "set the clock right, or make new keys: wardround keys"
+    )
+    owner = COORDINATOR if not case.patient.name else token(_index(case))
+    case.keys.seed(owner)
+    yield Finding("key", True, f"{case.keys.seed_file(owner)} is there and private")
+    if not case.patient.name and not case.federation.broker.url:
+        broker = x509.load_pem_x509_certificate(case.keys.certificate.read_bytes())
+        valid = now <= broker.not_valid_after_utc
+        remedy = f"delete broker.pem, broker.key and ca.pem in {case.keys.path}, run wardround keys, give gateways the new ca.pem"
+        yield Finding("broker certificate", valid, f"valid until {broker.not_valid_after_utc:%Y-%m-%d}", remedy)
+
+
+def _index(case: _Case) -> int:
+    federation, patient = case.federation, case.patient
+    names = roster(federation, None if federation.broker.gateways else load(federation, patient.data))
+    if patient.name not in names:
+        raise UsageError(f"no gateway is named {patient.name!r}; there are {', '.join(names)}")
+    return names.index(patient.name)
+
+
+def _clock(case: _Case) -> Iterator[Finding]:
+    del case
+    now = datetime.now(UTC)
+    yield Finding(
+        "clock", now > BUILT, f"{now:%Y-%m-%d %H:%M:%S} UTC", "the clock stands before this program was made: start NTP"
+    )
+
+
+def _disk(case: _Case) -> Iterator[Finding]:
+    folder = case.patient.state
+    while not folder.exists():
+        folder = folder.absolute().parent
+    free = shutil.disk_usage(folder).free
+    yield Finding(
+        "disk",
+        free >= FREE_BYTES,
+        f"{free / 1e9:.1f} GB free in {folder}",
+        "free some space, or name another folder with --state",
+    )
+    writable = os.access(folder, os.W_OK)
+    yield Finding(
+        "state folder", writable, str(case.patient.state), f"give this user the folder: chown {os.getuid()} {folder}"
+    )
+
+
+def _broker(case: _Case) -> Iterator[Finding]:
+    """Connect as who is asked about. The coordinator's private broker runs only while it serves."""
+    where = ", ".join(case.federation.broker.servers)
+    owner = token(_index(case)) if case.patient.name else COORDINATOR
+    try:
+        asyncio.run(asyncio.wait_for(_visit(case, owner), CONNECT_S))
+    except (LinkError, TimeoutError, OSError) as error:
+        if not case.patient.name and not case.federation.broker.url:
+            yield Finding("broker", True, f"none at {where} now: wardround serve starts it")
+            return
+        yield Finding(
+            "broker",
+            False,
+            f"{where}: {error or 'no answer'}",
+            "is `wardround serve` running, the port open outbound, ca.pem its own?",
+        )
+        return
+    yield Finding("broker", True, f"{where} answers, the key is accepted")
+
+
+async def _visit(case: _Case, owner: str) -> None:
+    """Connect, ask one thing that this owner may ask, leave."""
+
+    async def nothing() -> None:
+        return
+
+    connection = await connect(case.federation.broker.servers, case.keys, owner, nothing)
+    try:
+        if owner == COORDINATOR:
+            await connection.jetstream().account_info()
+        else:
+            await request(connection, "last", within=2.0)
+    finally:
+        await connection.close()
+
+
+def _data(case: _Case) -> Iterator[Finding]:
+    if case.patient.name or not case.federation.broker.gateways:
+        began = time.monotonic()
+        table = load(case.federation, case.patient.data)
+        seconds = time.monotonic() - began
+        yield Finding(
+            "data source",
+            len(table) > 0,
+            f"{case.federation.data.name}: {len(table)} rows in {seconds:.1f} s",
+            "name the folder with --data",
+        )
+
+
+CHECKS: dict[str, Callable[[_Case], Iterator[Finding]]] = {
+    "nats-server": _program,
+    "keys": _keys,
+    "clock": _clock,
+    "disk": _disk,
+    "broker": _broker,
+    "data source": _data,
+}
+REMEDIES = {
+    "nats-server": "apt-get install nats-server",
+    "keys": "make them: wardround keys FEDERATION.toml (coordinator), or copy ca.pem and this gateway's key file",
+    "clock": "start NTP",
+    "disk": "name another folder with --state",
+    "broker": "see the key and the address in [broker]",
+    "data source": "name the data's folder with --data DIR or WARDROUND_DATA",
+}

@@ -1,0 +1,222 @@
+"""The coordinator's end of the broker: the port (port.py) over three streams.
+
+    WR_ASKS      one notice per gateway, the last; a gateway that was away for 50 rounds finds one
+    WR_BODIES    the parts of the open exchange's messages; each body once, however many gateways it goes to
+    WR_ANSWERS   parts of answers, until the coordinator has stored what it made of them (``settle`` deletes them)
+
+Replies come live, and after a restart or a reconnect once more from the stream; who repeats is told apart by the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import nats
+from nats.aio.client import Client as Connection
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.api import StreamConfig
+from nats.js.errors import NotFoundError
+
+from wardround.drivers.nats.brokerconfig import ANSWERS, ASKS, BODIES
+from wardround.drivers.nats.deployment import token
+from wardround.drivers.nats.envelope import Assembly, Notice, Part, Presence, digest_of, split
+from wardround.drivers.nats.keys import COORDINATOR, KeyFolder
+from wardround.drivers.nats.link import LinkError, connect
+from wardround.drivers.nats.port import Reply
+from wardround.errors import RemoteProtocolError
+from wardround.federation.messages import Ask
+from wardround.federation.step import Send
+from wardround.wire import decode, encode
+
+SILENT_BEATS = 3
+UNREAD_BYTES = (
+    1 << 30
+)  # answers waiting to be read in memory; beyond, the broker keeps them and they are asked for again
+STREAMS = {
+    ASKS: StreamConfig(name=ASKS, subjects=["wr.ask.*"], max_msgs_per_subject=1, allow_direct=True),
+    BODIES: StreamConfig(name=BODIES, subjects=["wr.body.*.*"], max_msgs_per_subject=1, allow_direct=True),
+    ANSWERS: StreamConfig(name=ANSWERS, subjects=["wr.answer.*"], allow_direct=True),
+}
+
+
+@dataclass
+class Peer:
+    """What is known of one gateway."""
+
+    name: str
+    token: str
+    seen: float = float("-inf")
+    last: Presence | None = None
+    answer: Assembly = field(default_factory=Assembly)
+
+
+class Hub:
+    """The NATS port of one run."""
+
+    def __init__(self, run: str, roster: Sequence[str], heartbeat_s: float) -> None:
+        self._run = run
+        self._silent_s = SILENT_BEATS * heartbeat_s
+        self._peers = {name: Peer(name, token(i)) for i, name in enumerate(roster)}
+        self._by_token = {peer.token: peer for peer in self._peers.values()}
+        self._replies: asyncio.Queue[Reply] = asyncio.Queue()
+        self._sent: dict[bytes, int] = {}  # bodies of the open exchange: digest -> parts
+        self._exchange = -1
+        self._connection: Connection | None = None
+        self.refused = 0
+
+    async def open(self, servers: list[str], keys: KeyFolder) -> None:
+        """Connect, make the streams, take up answers that wait.
+
+        Raises:
+            UsageError: a key is missing or refused. LinkError: no broker, or JetStream is off.
+        """
+        self._connection = await connect(servers, keys, COORDINATOR, self._catch_up)
+        try:
+            for config in STREAMS.values():
+                await self._js.add_stream(config)
+            await self._connection.subscribe("wr.here.*", cb=self._on_here)
+            await self._connection.subscribe("wr.answer.*", cb=self._on_answer, pending_bytes_limit=UNREAD_BYTES)
+            await self._connection.flush()
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            raise LinkError(f"the broker does not serve JetStream as it should: {error}") from error
+        await self._catch_up()
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def send(self, exchange: int, sends: Sequence[Send[Ask]]) -> int:
+        """Store the bodies, then a notice for each peer.
+
+        Raises:
+            LinkError: the broker did not store all of it; sending again is safe.
+        """
+        total = 0
+        try:
+            if exchange != self._exchange:
+                await self._js.purge_stream(BODIES)
+                self._exchange, self._sent = exchange, {}
+            for each in sends:
+                body = encode(each.message)
+                notice = await self._store_body(exchange, body)
+                total += len(each.peers) * (len(body) + len(notice))
+                await self._gather([(f"wr.ask.{self._peers[peer].token}", notice) for peer in each.peers])
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            self._sent.clear()  # what the broker has is not known: store the bodies again
+            raise LinkError(f"sending failed: {type(error).__name__}: {error}") from error
+        return total
+
+    async def reply(self, within: float) -> Reply | None:
+        if not self._replies.empty():
+            return self._replies.get_nowait()
+        try:
+            return await asyncio.wait_for(self._replies.get(), within)
+        except TimeoutError:
+            return None
+
+    async def settle(self) -> None:
+        """Delete all answers: between two exchanges every answer belongs to one that is closed.
+
+        Raises:
+            LinkError: the broker is away; they will come once more, and be refused as late.
+        """
+        try:
+            await self._js.purge_stream(ANSWERS)
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            raise LinkError(f"settling failed: {type(error).__name__}") from error
+
+    def present(self) -> frozenset[str]:
+        limit = time.monotonic() - self._silent_s
+        return frozenset(p.name for p in self._peers.values() if p.seen > limit and not (p.last and p.last.leaving))
+
+    def connected(self) -> bool:
+        return self._connection is not None and self._connection.is_connected
+
+    def roll(self) -> list[dict[str, object]]:
+        """Every gateway for `wardround status`: name, here, seconds since its last sign, exchange, busy, version."""
+        now, here = time.monotonic(), self.present()
+        return [
+            {
+                "name": p.name,
+                "token": p.token,
+                "here": p.name in here,
+                "silent_s": round(now - p.seen, 1) if p.last else None,
+                "exchange": p.last.exchange if p.last else None,
+                "busy": p.last.busy if p.last else None,
+                "version": p.last.version if p.last else None,
+            }
+            for p in self._peers.values()
+        ]
+
+    @property
+    def _js(self) -> JetStreamContext:
+        if self._connection is None:
+            raise LinkError("not connected")
+        return self._connection.jetstream()
+
+    async def _store_body(self, exchange: int, body: bytes) -> bytes:
+        """Store a body unless this exchange stored it already; returns its encoded notice."""
+        digest, pieces = digest_of(body), split(body)
+        notice = Notice(self._run, exchange, digest, len(pieces))
+        if digest not in self._sent or not await self._holds(notice):
+            await self._gather([(f"wr.body.{notice.body}.{i}", piece) for i, piece in enumerate(pieces)])
+            self._sent[digest] = len(pieces)
+        return encode(notice)
+
+    async def _holds(self, notice: Notice) -> bool:
+        """Does the broker still hold the body? (Its disk may have been lost since.)"""
+        try:
+            await self._js.get_last_msg(BODIES, f"wr.body.{notice.body}.{notice.parts - 1}", direct=True)
+        except NotFoundError:
+            return False
+        return True
+
+    async def _gather(self, messages: Sequence[tuple[str, bytes]]) -> None:
+        """Publish all and wait until JetStream has stored each."""
+        js = self._js
+        await asyncio.gather(*[js.publish(subject, data) for subject, data in messages])
+
+    async def _catch_up(self) -> None:
+        """Read the answers that the stream holds: those that came while nobody listened."""
+        try:
+            state = (await self._js.stream_info(ANSWERS)).state
+            for seq in range(max(state.first_seq, 1), state.last_seq + 1):
+                try:
+                    message = await self._js.get_msg(ANSWERS, seq, direct=True)
+                except NotFoundError:
+                    continue
+                self._take(message.subject or "", message.data or b"")
+        except (nats.errors.Error, OSError, TimeoutError, LinkError):
+            return  # away again: the next reconnect tries again, and gateways are asked again in any case
+
+    async def _on_here(self, message: Msg) -> None:
+        peer = self._by_token.get(message.subject.rpartition(".")[2])
+        if peer is None:
+            return
+        try:
+            peer.last = decode(message.data, Presence)
+        except RemoteProtocolError:
+            self.refused += 1
+            return
+        peer.seen = time.monotonic()
+
+    async def _on_answer(self, message: Msg) -> None:
+        self._take(message.subject, message.data)
+
+    def _take(self, subject: str, data: bytes) -> None:
+        peer = self._by_token.get(subject.rpartition(".")[2])
+        if peer is None:
+            return
+        try:
+            part = decode(data, Part)
+            body = peer.answer.add(part) if part.run == self._run else None
+        except RemoteProtocolError:
+            self.refused += 1
+            return
+        peer.seen = time.monotonic()
+        if body is not None:
+            self._replies.put_nowait(Reply(peer.name, part.exchange, body))

@@ -1,0 +1,104 @@
+"""What both ends share: a connection that never gives up, and JetStream's answers read with care."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import nats
+from nats.aio.client import Client as Connection
+from nats.aio.msg import Msg
+
+from wardround.drivers.nats.keys import KeyFolder
+from wardround.errors import UsageError
+
+logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it remarks on every TLS connection that ends
+RECONNECT_S = 0.2
+ANSWER_S = 5.0
+Callback = Callable[[], Awaitable[None]]
+
+
+class LinkError(Exception):
+    """The broker is away or did not do what was asked: worth trying again."""
+
+
+async def connect(servers: list[str], keys: KeyFolder, owner: str, on_back: Callback) -> Connection:
+    """A connection as ``owner`` that reconnects for ever; ``on_back`` runs after each reconnect.
+
+    Raises:
+        UsageError: a key is missing, or the broker refuses it.
+        LinkError: no broker answers yet.
+    """
+    options: dict[str, Any] = {
+        "servers": servers,
+        "nkeys_seed_str": keys.seed(owner),
+        "tls": keys.client_tls(),
+        "name": owner,
+        "reconnect_time_wait": RECONNECT_S,
+        "max_reconnect_attempts": -1,
+        "connect_timeout": 2,
+        "reconnected_cb": on_back,
+        "error_cb": _quiet,
+        "ping_interval": 10,
+        "max_outstanding_pings": 2,
+    }
+    connection = Connection()
+    try:
+        await connection.connect(**{**options, "max_reconnect_attempts": -1, "allow_reconnect": False})
+    except nats.errors.Error as error:
+        if "authorization" in str(error).lower():
+            raise UsageError(
+                f"the broker refuses the key of {owner}: its public key is not in the roster; see wardround keys"
+            ) from error
+        raise LinkError(str(error)) from error
+    except (OSError, TimeoutError) as error:
+        raise LinkError(str(error)) from error
+    connection.options["allow_reconnect"] = True  # only the first connection may fail: its reason should be seen
+    return connection
+
+
+async def request(connection: Connection, subject: str, data: bytes = b"", within: float = ANSWER_S) -> Msg:
+    """One request, one answer.
+
+    Raises:
+        LinkError: no answer.
+    """
+    try:
+        return await connection.request(subject, data, timeout=within)
+    except (nats.errors.Error, TimeoutError, OSError) as error:
+        raise LinkError(f"{subject}: {type(error).__name__}") from error
+
+
+def found(message: Msg) -> bytes | None:
+    """The content of a direct-get answer, None where the stream holds nothing there.
+
+    Raises:
+        LinkError: the broker reports a fault.
+    """
+    status = (message.headers or {}).get("Status")
+    if status == "404":
+        return None
+    if status is not None:
+        raise LinkError(f"the broker answers {status}")
+    return message.data
+
+
+def stored(message: Msg) -> None:
+    """Check JetStream's word that a message is stored.
+
+    Raises:
+        LinkError: it is not.
+    """
+    try:
+        word = json.loads(message.data)
+    except ValueError as error:
+        raise LinkError("the broker's word is not JSON") from error
+    if "error" in word or "seq" not in word:
+        raise LinkError(f"not stored: {word.get('error', word)}")
+
+
+async def _quiet(error: Exception) -> None:
+    """Faults of the connection show as LinkError where something was asked, and as absence from the roll."""
+    del error

@@ -1,0 +1,45 @@
+"""The federation's result as files: the kept model as a bundle, and what is known of it from sums."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+
+from wardround.drivers.store.rundir import to_json, write_atomic
+from wardround.federation import measure
+from wardround.federation.plan import Plan, prepare
+from wardround.federation.server import Server
+from wardround.training import bundle
+
+
+def write_result(folder: Path, plan: Plan, server: Server, about: dict[str, str], target_fpr: float) -> float:
+    """Write model.safetensors and result.json; returns the validation macro-F1 (NaN: never measured).
+
+    Raises:
+        LocalProtocolError: the federation is not over.
+    """
+    outcome = server.outcome()
+    prepared = prepare(plan, outcome.totals)
+    measured = bool(outcome.measures.size)
+    read = measure.read(plan, outcome.measures) if measured else measure.Reading(math.nan, math.nan, math.nan)
+    threshold = measure.threshold(outcome.measures, target_fpr) if measured else math.inf
+    contents = bundle.Bundle(
+        model=plan.model,
+        parameters=outcome.parameters,
+        inputs=len(prepared.preprocessor.names),
+        labels=plan.labels.names,
+        benign=plan.labels.benign,
+        schema=plan.schema.id,
+        preprocessing=prepared.preprocessor.to_record(),
+        threshold=threshold if math.isfinite(threshold) else None,
+        typical=outcome.errors[1:] / max(outcome.errors[0], 1.0) if outcome.errors.size else None,
+        notes=about,
+    )
+    write_atomic(folder / "model.safetensors", bundle.to_safetensors(contents))
+    found = {name: value for name, value in asdict(read).items() if math.isfinite(value)}
+    write_atomic(
+        folder / "result.json",
+        to_json({**about, "round": outcome.round, "validation": found, "threshold": contents.threshold}),
+    )
+    return float(read.macro_f1)

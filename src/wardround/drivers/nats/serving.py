@@ -1,0 +1,262 @@
+"""`wardround serve`: the coordinator as a process. State folder, private broker, signals, log, result.
+
+STATE/coordinator/   state.db  log.jsonl  model.safetensors  result.json  nats.conf  nats.log  nats/
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import signal
+import time
+from collections.abc import Awaitable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from wardround import __version__
+from wardround.config import dump
+from wardround.drivers.nats.broker import PrivateBroker
+from wardround.drivers.nats.brokerconfig import Listen
+from wardround.drivers.nats.coordinator import Coordinator, Patience
+from wardround.drivers.nats.deployment import Broker, Federation, Gateway, load, read, roster, token
+from wardround.drivers.nats.health import Health, Snapshot
+from wardround.drivers.nats.hub import Hub
+from wardround.drivers.nats.keys import KeyFolder
+from wardround.drivers.nats.link import LinkError
+from wardround.drivers.nats.result import write_result
+from wardround.drivers.nats.state import State
+from wardround.drivers.sinks.jsonlog import JsonLog
+from wardround.drivers.world import plan
+from wardround.errors import UsageError
+from wardround.events import Emit, Event, Note, RunDone, RunStarted, RunStopped
+from wardround.federation.plan import Plan
+from wardround.federation.server import Phase, Server
+from wardround.wire import decode, encode, message
+
+OPEN_S = 15.0
+WATCH_S = 0.2
+
+
+@message(0x4E10)
+@dataclass(frozen=True)
+class Saved:
+    """The coordinator's checkpoint: the machine, and the length of the log that belongs to it."""
+
+    run: str
+    agreed: str
+    machine: bytes
+    log_bytes: int
+
+
+@dataclass(frozen=True)
+class Serve:
+    """The command line of `wardround serve`."""
+
+    file: Path
+    data: Path | None
+    state: Path
+    new: bool = False
+
+    @property
+    def folder(self) -> Path:
+        return self.state / "coordinator"
+
+
+def serve(asked: Serve, emit: Emit) -> bool:
+    """Run the federation; True when it is over, False when it was told to stop before.
+
+    Raises:
+        UsageError, ConfigError, DataError: the file, a key, the data or a flag is wrong.
+        RoundError: set-up failed as often as the plan allows.
+    """
+    federation = read(asked.file)
+    table = load(federation, asked.data)
+    names = roster(federation, table)
+    agreed = plan(federation, table)
+    del table  # the coordinator needs the schema; rows stay with gateways
+    state = State(asked.folder)
+    try:
+        process = _Process(asked, _Course(federation, agreed, names), state, emit)
+        return asyncio.run(process.run())
+    finally:
+        state.close()
+
+
+@dataclass(frozen=True, eq=False)
+class _Course:
+    """What is fixed for a run: the file, the plan made from it, the gateways' names."""
+
+    federation: Federation
+    plan: Plan
+    names: tuple[str, ...]
+
+
+class _Process:
+    def __init__(self, asked: Serve, course: _Course, state: State, emit: Emit) -> None:
+        self._asked, self._state, self._sinks = asked, state, [emit]
+        self._federation, self._agreed, self._names = course.federation, course.plan, course.names
+        self._digest = fingerprint(self._federation, self._names)
+        self._saved = self._load()
+        self._run_id = self._saved.run if self._saved else _run_id(self._federation)
+        self._began = time.monotonic()
+
+    async def run(self) -> bool:
+        broker = self._broker()
+        log = JsonLog(self._asked.folder / "log.jsonl", self._saved.log_bytes if self._saved else None)
+        self._sinks.append(log)
+        hub = Hub(self._run_id, self._names, self._federation.gateway.heartbeat_s)
+        coordinator = self._coordinator(hub, log)
+        health = self._health(coordinator, hub)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, coordinator.drain)
+        watching = loop.create_task(_watch(broker, self._start_broker, self._emit)) if broker else None
+        try:
+            await _opened(hub.open(self._federation.broker.servers, self._keys()))
+            self._started(coordinator)
+            await coordinator.run()
+            self._ended(coordinator)
+        finally:
+            if watching is not None:
+                watching.cancel()
+            await hub.close()
+            if broker is not None:
+                broker.stop()
+            if health is not None:
+                health.close()
+            log.close()
+        return coordinator.over
+
+    def _keys(self) -> KeyFolder:
+        return KeyFolder(self._asked.file.parent / self._federation.broker.keys)
+
+    def _broker(self) -> PrivateBroker | None:
+        if self._federation.broker.url:
+            return None
+        where = self._federation.broker
+        broker = PrivateBroker(Listen(where.host, where.port, self._asked.folder / "nats"), self._asked.folder)
+        self._start_broker(broker)
+        return broker
+
+    def _start_broker(self, broker: PrivateBroker) -> None:
+        keys = self._keys()
+        broker.start(keys, keys.roster(), [token(i) for i in range(len(self._names))])
+
+    def _load(self) -> Saved | None:
+        data = None if self._asked.new else self._state.load("coordinator")
+        saved = decode(data, Saved) if data is not None else None
+        if saved is not None and saved.agreed != self._digest:
+            raise UsageError(
+                f"{self._asked.file} changed since run {saved.run} began: undo the change, or begin a new run with --new",
+            )
+        return saved
+
+    def _coordinator(self, hub: Hub, log: JsonLog) -> Coordinator:
+        f = self._federation
+        if self._saved is None:
+            server = Server.new(self._agreed, f.participation, self._names, f.seed)
+        else:
+            server = Server.from_bytes(self._agreed, f.participation, self._names, f.seed, self._saved.machine)
+
+        def save(machine: bytes) -> None:
+            self._state.save("coordinator", encode(Saved(self._run_id, self._digest, machine, log.position())))
+
+        return Coordinator(
+            server=server,
+            port=hub,
+            save=save,
+            emit=self._emit,
+            patience=Patience(f.broker.patience_s, f.broker.repeat_s),
+            wait_for=f.broker.wait_for,
+            minimum=f.participation.minimum,
+            peers=self._names,
+            now=time.time,
+            ticks=time.monotonic,
+        )
+
+    def _health(self, coordinator: Coordinator, hub: Hub) -> Health | None:
+        if not self._federation.broker.http:
+            return None
+
+        def status() -> dict[str, Any]:
+            return {
+                "healthy": hub.connected(),
+                "version": __version__,
+                "run": self._run_id,
+                "phase": coordinator.server.phase.value,
+                "exchange": coordinator.server.exchange,
+                "round": coordinator.server.round,
+                "rounds": self._agreed.schedule.rounds,
+                "parameters": int(coordinator.server.parameters.size),
+                "waiting_for": sorted(coordinator.server.waiting),
+                "gateways": hub.roll(),
+            }
+
+        def gauges() -> dict[str, float]:
+            return {
+                "broker_connected": float(hub.connected()),
+                "gateways": len(self._names),
+                "gateways_here": len(hub.present()),
+                "round": coordinator.server.round,
+                "exchange": coordinator.server.exchange,
+                "waiting": len(coordinator.server.waiting),
+            }
+
+        return Health(
+            self._federation.broker.http, status, Snapshot("wardround_coordinator", gauges, lambda: coordinator.counts)
+        )
+
+    def _emit(self, event: Event) -> None:
+        for sink in self._sinks:
+            sink(event)
+
+    def _started(self, coordinator: Coordinator) -> None:
+        f, server = self._federation, coordinator.server
+        size = int(server.parameters.size)
+        self._emit(RunStarted(self._run_id, f.name, f.seed, len(self._names), f.rounds.count, size, server.round))
+
+    def _ended(self, coordinator: Coordinator) -> None:
+        server = coordinator.server
+        if server.phase is not Phase.DONE:
+            self._sinks[0](RunStopped(self._run_id, server.round))
+            return
+        about = {"run": self._run_id, "experiment": self._federation.name, "seed": str(self._federation.seed)}
+        score = write_result(self._asked.folder, self._agreed, server, about, self._federation.evaluation.target_fpr)
+        self._emit(RunDone(self._run_id, server.round, score, time.monotonic() - self._began))
+
+
+async def _opened(opening: Awaitable[None]) -> None:
+    """Open the hub within OPEN_S, or say that the broker is not there.
+
+    Raises:
+        UsageError: no broker.
+    """
+    try:
+        await asyncio.wait_for(opening, OPEN_S)
+    except (LinkError, TimeoutError) as error:
+        raise UsageError(
+            f"the broker cannot be used: {error or 'no answer'}; run: wardround doctor FEDERATION.toml"
+        ) from error
+
+
+async def _watch(broker: PrivateBroker, start: Any, emit: Emit) -> None:
+    """Start the private broker again when it died."""
+    while True:
+        await asyncio.sleep(WATCH_S)
+        if not broker.alive():
+            emit(Note("broker.restarted", "the private broker died and was started again"))
+            with suppress(UsageError):  # not up yet: the next look tries again
+                start(broker)
+
+
+def fingerprint(federation: Federation, names: tuple[str, ...]) -> str:
+    """What a run may not change on the way: everything but broker and gateway tables, and the roster."""
+    text = dump(replace(federation, broker=Broker(), gateway=Gateway()))
+    return hashlib.sha256(f"{text}{names}".encode()).hexdigest()
+
+
+def _run_id(federation: Federation) -> str:
+    return f"{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}-{federation.name}-s{federation.seed}"

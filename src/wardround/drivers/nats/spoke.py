@@ -1,0 +1,132 @@
+"""A gateway's end of the broker: five names in an account of its own (brokerconfig.py), outbound connections only."""
+
+from __future__ import annotations
+
+import asyncio
+
+import nats
+from nats.aio.client import Client as Connection
+from nats.aio.msg import Msg
+
+from wardround.drivers.nats.envelope import Notice, Presence, answer_parts, join
+from wardround.drivers.nats.keys import KeyFolder
+from wardround.drivers.nats.link import LinkError, connect, found, request, stored
+from wardround.errors import RemoteProtocolError
+from wardround.wire import decode, encode
+
+WINDOW = 4  # parts of a body that are under way at a time
+
+
+class Spoke:
+    """The gateway ``owner``'s connection. The newest notice is what counts: an older one is never worth handling."""
+
+    def __init__(self, owner: str) -> None:
+        self._owner = owner
+        self._connection: Connection | None = None
+        self._newest: Notice | None = None
+        self._news = asyncio.Event()
+        self._catching_up: asyncio.Task[None] | None = None
+        self.refused = 0
+
+    async def open(self, servers: list[str], keys: KeyFolder) -> None:
+        """Connect and take up the last notice.
+
+        Raises:
+            UsageError: a key is missing or refused. LinkError: the broker does not answer.
+        """
+        self._connection = await connect(servers, keys, self._owner, self._on_back)
+        await self._connection.subscribe("ask", cb=self._on_ask)
+        await self._connection.flush()
+        await self._catch_up()
+
+    async def close(self) -> None:
+        if self._catching_up is not None:
+            self._catching_up.cancel()
+        if self._connection is not None:
+            await self._connection.close()
+
+    def connected(self) -> bool:
+        return self._connection is not None and self._connection.is_connected
+
+    async def notice(self) -> Notice:
+        """The newest notice, as soon as there is one that was not handed out."""
+        while self._newest is None:
+            self._news.clear()
+            await self._news.wait()
+        notice, self._newest = self._newest, None
+        return notice
+
+    def superseded(self, notice: Notice) -> bool:
+        """Is there a newer notice of another exchange or run?"""
+        newest = self._newest
+        return newest is not None and (newest.run, newest.exchange) != (notice.run, notice.exchange)
+
+    def drop_repeat(self, notice: Notice) -> None:
+        """Forget a repetition of ``notice`` that came while it was being handled."""
+        if self._newest == notice:
+            self._newest = None
+
+    async def body(self, notice: Notice) -> bytes | None:
+        """The ask's encoded message, or None where the broker holds it no longer (its exchange is over).
+
+        Raises:
+            LinkError: the broker is away. RemoteProtocolError: what it holds is not what the notice names.
+        """
+        pieces: list[bytes] = []
+        for first in range(0, notice.parts, WINDOW):
+            numbers = range(first, min(first + WINDOW, notice.parts))
+            got = await asyncio.gather(*[request(self._nats, f"body.{notice.body}.{i}") for i in numbers])
+            for message in got:
+                piece = found(message)
+                if piece is None:
+                    return None
+                pieces.append(piece)
+        return join(pieces, notice.digest)
+
+    async def answer(self, run: str, exchange: int, body: bytes) -> None:
+        """Send an answer; it is stored when this returns.
+
+        Raises:
+            LinkError: it may not be stored; sending again is safe.
+        """
+        for part in answer_parts(run, exchange, body):
+            stored(await request(self._nats, "answer", encode(part)))
+
+    async def here(self, presence: Presence) -> None:
+        """Give a sign of life; where the broker is away nobody misses it."""
+        if self._connection is None or not self._connection.is_connected:
+            return
+        try:
+            await self._connection.publish("here", encode(presence))
+            await self._connection.flush(2)
+        except (nats.errors.Error, OSError, TimeoutError):
+            return
+
+    @property
+    def _nats(self) -> Connection:
+        if self._connection is None:
+            raise LinkError("not connected")
+        return self._connection
+
+    async def _on_ask(self, message: Msg) -> None:
+        self._take(message.data)
+
+    async def _on_back(self) -> None:
+        self._catching_up = asyncio.get_running_loop().create_task(self._catch_up())
+
+    async def _catch_up(self) -> None:
+        """Ask for the last notice: one message, however long this gateway was away."""
+        try:
+            last = found(await request(self._nats, "last"))
+        except LinkError:
+            return  # the coordinator repeats what stays unanswered
+        if last is not None:
+            self._take(last)
+
+    def _take(self, data: bytes) -> None:
+        try:
+            self._newest = decode(data, Notice)
+        except RemoteProtocolError:
+            self.refused += 1
+            return
+        self._news.set()
