@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from wardround.errors import DecodeError
 
 
 @pytest.mark.parametrize("width", range(1, MAX_WIDTH + 1))
-def test_every_width_comes_back(width):
+def test_every_width_comes_back(width: Any) -> None:
     rng = np.random.default_rng(width)
     for count in (0, 1, 31, 64, 65, 333):
         values = rng.integers(0, 1 << 63, count, dtype=np.uint64) & np.uint64((1 << width) - 1)
@@ -21,13 +23,13 @@ def test_every_width_comes_back(width):
         assert len(data) * 8 - count * width < 64 * width + 64
 
 
-def test_the_size_is_that_of_the_documents():
+def test_the_size_is_that_of_the_documents() -> None:
     assert packed_bytes(20_000, 15) == 37_500
     assert packed_bytes(100_000, 15) == 187_500
 
 
 @pytest.mark.parametrize("width", [5, 15, 32, 36])
-def test_other_lengths_and_padding_bits_are_refused(width):
+def test_other_lengths_and_padding_bits_are_refused(width: Any) -> None:
     values = np.arange(33, dtype=np.uint64) & np.uint64(31)
     data = pack(values, width)
     for changed in (data[:-1], data + b"\0", b""):
@@ -45,6 +47,6 @@ def test_other_lengths_and_padding_bits_are_refused(width):
 
 
 @pytest.mark.parametrize("width", [0, 64])
-def test_widths_out_of_range_are_refused(width):
+def test_widths_out_of_range_are_refused(width: Any) -> None:
     with pytest.raises(ValueError, match="1 to 63 bits"):
         pack(np.zeros(3, np.uint64), width)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ from wardround.crypto.sharing import LARGEST
 SEED = bytes(range(32))
 
 
-def schoolbook(a, s, k):
+def schoolbook(a: Any, s: Any, k: Any) -> Any:
     """The negacyclic product with Python's integers: fold the product of the two numbers that hold the coefficients."""
     n, width = len(s), 96
     big_a = sum(int(v) << (width * i) for i, v in enumerate(a))
@@ -27,7 +29,7 @@ def schoolbook(a, s, k):
     return out
 
 
-KEYS = {
+KEYS: dict[str, Any] = {
     "honest": lambda n: centred_binomial(SEED, n).astype(np.int64),
     "sum of 10,000 keys": lambda n: np.rint(np.random.default_rng(1).normal(0, 566, n)).astype(np.int64),
     "all largest": lambda n: np.full(n, LARGEST),
@@ -39,7 +41,7 @@ KEYS = {
 
 @pytest.mark.parametrize("key", KEYS)
 @pytest.mark.parametrize("n, k", [(1024, 21), (1024, 25), (2048, 25), (2048, 41), (2048, 49)])
-def test_products_equal_the_schoolbook(n, k, key):
+def test_products_equal_the_schoolbook(n: Any, k: Any, key: Any) -> None:
     ring, s = Ring(n, k), KEYS[key](n)
     product = multiply(expand(ring, SEED, 3), s)
     assert product.shape == (3, n)
@@ -47,7 +49,7 @@ def test_products_equal_the_schoolbook(n, k, key):
 
 
 @pytest.mark.parametrize("n, k", [(1024, 25), (2048, 49)])
-def test_adversarial_public_polynomials_stay_exact(n, k):
+def test_adversarial_public_polynomials_stay_exact(n: Any, k: Any) -> None:
     """Even all-extreme coefficients against all-extreme keys, which no hash of an id ever gives."""
     ring, top = Ring(n, k), (1 << (k - 1)) - 1
     for a in (np.full((1, n), top, np.uint64), np.where(np.arange(n) % 2, top, top + 2).astype(np.uint64)[None]):
@@ -55,28 +57,34 @@ def test_adversarial_public_polynomials_stay_exact(n, k):
         assert np.array_equal(multiply(transform(ring, a), s)[0], schoolbook(a[0], s, k))
 
 
-def test_a_product_that_would_not_be_exact_raises():
+def test_a_product_that_would_not_be_exact_raises() -> None:
     ring = Ring(2048, 54)
     with pytest.raises(ArithmeticError, match="not exact"):
         multiply(transform(ring, np.full((1, 2048), 1 << 53, np.uint64)), np.full(2048, 1 << 40))
 
 
 @pytest.mark.parametrize("n, k", [(1024, 21), (1024, 25), (2048, 41), (2048, 49)])
-def test_distance_to_the_integers_has_the_margin_of_the_documents(n, k, monkeypatch):
-    worst, honest = [], room._rounded
-    monkeypatch.setattr(room, "_rounded", lambda p: worst.append(honest(p.copy())[2]) or honest(p))
+def test_distance_to_the_integers_has_the_margin_of_the_documents(n: Any, k: Any, monkeypatch: Any) -> None:
+    worst: list[float] = []
+    honest = room._rounded
+
+    def spy(product: Any) -> Any:
+        worst.append(honest(product.copy())[2])
+        return honest(product)
+
+    monkeypatch.setattr(room, "_rounded", spy)
     for key, most in (("honest", 1e-4), ("all largest", 0.05), ("alternating", 0.05), ("random signs", 0.05)):
         worst.clear()
         multiply(expand(Ring(n, k), SEED, 2), KEYS[key](n))
         assert max(worst) < most, key
 
 
-def test_rings_that_were_not_checked_are_refused():
+def test_rings_that_were_not_checked_are_refused() -> None:
     for n, k in ((512, 20), (4096, 20), (1024, 0), (2048, 55)):
         with pytest.raises(ValueError, match="ring"):
             Ring(n, k)
 
 
-def test_odd_and_even_counts_give_the_same_polynomials():
+def test_odd_and_even_counts_give_the_same_polynomials() -> None:
     ring, s = Ring(1024, 21), KEYS["honest"](1024)
     assert np.array_equal(multiply(expand(ring, SEED, 4), s)[:3], multiply(expand(ring, SEED, 3), s))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from wardround.crypto.sharing import PRIME
 SEED = bytes(range(32))
 
 
-def test_streams_are_aes_256_ctr():
+def test_streams_are_aes_256_ctr() -> None:
     # SP 800-38A counter mode from a zero block: the keystream is AES(0), AES(1), ...
     assert (
         stream_bytes(bytes(32), 16).hex() == "dc95c078a2408989ad48a21492842087"
@@ -32,20 +33,20 @@ def test_streams_are_aes_256_ctr():
 
 
 @pytest.mark.parametrize("seed", [b"", bytes(16), bytes(33)])
-def test_seeds_have_32_bytes(seed):
+def test_seeds_have_32_bytes(seed: Any) -> None:
     for draw in (stream_bytes, centred_binomial):
         with pytest.raises(ValueError, match="32 bytes"):
             draw(seed, 8)
 
 
-def test_centred_binomial_is_popcount_minus_popcount():
+def test_centred_binomial_is_popcount_minus_popcount() -> None:
     words = uniform_words(SEED, 2 * 20_000)
     expected = [int(a).bit_count() - int(b).bit_count() for a, b in zip(words[0::2], words[1::2], strict=True)]
     drawn = centred_binomial(SEED, 20_000)  # longer than one piece of the stream
     assert drawn.tolist() == expected
 
 
-def test_centred_binomial_has_variance_32_and_fits_the_binomial_law():
+def test_centred_binomial_has_variance_32_and_fits_the_binomial_law() -> None:
     x = centred_binomial(subseed(SEED, b"law"), 400_000).astype(int)
     assert abs(x.mean()) < 0.05
     assert abs(x.var() - 32) < 0.3
@@ -57,7 +58,7 @@ def test_centred_binomial_has_variance_32_and_fits_the_binomial_law():
     assert ((observed - expected) ** 2 / expected).sum() < 60  # chi-square, 25 cells, p about 1e-4
 
 
-def test_field_elements_are_uniform_and_below_the_prime():
+def test_field_elements_are_uniform_and_below_the_prime() -> None:
     x = field_elements(SEED, 300_000, PRIME)
     assert x.min() >= 0
     assert x.max() < PRIME
@@ -66,17 +67,17 @@ def test_field_elements_are_uniform_and_below_the_prime():
     assert ((cells - expected) ** 2 / expected).sum() < 120
 
 
-def test_refused_draws_are_left_out():
+def test_refused_draws_are_left_out() -> None:
     draws = np.array([PRIME, 3, 65535, 4], np.uint16)
     assert accept(draws, 2, PRIME).tolist() == [3, 4]
     with pytest.raises(RuntimeError, match="held 2"):
         accept(draws, 3, PRIME)
 
 
-def test_challenges_are_shake_256():
+def test_challenges_are_shake_256() -> None:
     raw = np.frombuffer(hashlib.shake_256(b"x").digest(64), "<u2")
     assert challenge_elements(b"x", 8, PRIME).tolist() == [int(v) for v in raw if v < PRIME][:8]
 
 
-def test_subseeds_differ():
+def test_subseeds_differ() -> None:
     assert len({subseed(SEED, label) for label in (b"", b"a", b"b", b"ab")}) == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,12 +24,12 @@ SHAPES = [
 ]
 
 
-def secret_of(sharing, seed=0):
+def secret_of(sharing: Any, seed: Any = 0) -> Any:
     rng = np.random.default_rng(seed)
     return np.concatenate([rng.integers(-300, 300, sharing.length), rng.integers(0, PRIME, sharing.singles)])
 
 
-def shares_of(sharing, secret, seed=SEED):
+def shares_of(sharing: Any, secret: Any, seed: Any = SEED) -> Any:
     dealing = deal(sharing, secret, b"ctx", seed)
     public = (dealing.commitments, dealing.proof)
     return {
@@ -37,7 +38,7 @@ def shares_of(sharing, secret, seed=SEED):
     }
 
 
-def opened(sharing, shares):
+def opened(sharing: Any, shares: Any) -> Any:
     packed = {j: share[: sharing.packed_blocks] for j, share in shares.items()}
     singles = {j: share[sharing.packed_blocks :] for j, share in shares.items()}
     key, wrong = open_packed(sharing, packed, SEED)
@@ -45,7 +46,7 @@ def opened(sharing, shares):
 
 
 @pytest.mark.parametrize("sharing", SHAPES, ids=str)
-def test_every_large_enough_set_of_members_opens(sharing):
+def test_every_large_enough_set_of_members_opens(sharing: Any) -> None:
     secret = secret_of(sharing)
     shares = shares_of(sharing, secret)
     for chosen in itertools.islice(itertools.combinations(shares, sharing.needed), 40):
@@ -55,7 +56,7 @@ def test_every_large_enough_set_of_members_opens(sharing):
         assert wrong == ()
 
 
-def test_shares_add_and_open_to_the_sum():
+def test_shares_add_and_open_to_the_sum() -> None:
     sharing = SHAPES[1]
     secrets = [secret_of(sharing, i) for i in range(30)]
     dealt = [shares_of(sharing, s, subseed(SEED, bytes([i]))) for i, s in enumerate(secrets)]
@@ -65,7 +66,7 @@ def test_shares_add_and_open_to_the_sum():
     assert np.array_equal(singles, sum(s[sharing.length :] for s in secrets) % PRIME)
 
 
-def test_t_plus_one_shares_determine_a_single_and_fewer_packed_shares_do_not_open():
+def test_t_plus_one_shares_determine_a_single_and_fewer_packed_shares_do_not_open() -> None:
     sharing = SHAPES[2]
     secret = secret_of(sharing)
     shares = shares_of(sharing, secret)
@@ -77,7 +78,7 @@ def test_t_plus_one_shares_determine_a_single_and_fewer_packed_shares_do_not_ope
 
 
 @pytest.mark.parametrize("t, ell", [(1, 1), (1, 2), (2, 2)])
-def test_any_t_shares_are_independent_of_the_secret(t, ell, monkeypatch):
+def test_any_t_shares_are_independent_of_the_secret(t: Any, ell: Any, monkeypatch: Any) -> None:
     """Over a field of 17 elements every value can be counted: chi-square of t shares for two extreme secrets."""
     monkeypatch.setattr(room, "PRIME", 17)
     room.evaluation.cache_clear()
@@ -97,7 +98,7 @@ def test_any_t_shares_are_independent_of_the_secret(t, ell, monkeypatch):
 
 
 @pytest.mark.parametrize("sharing", SHAPES[:3], ids=str)
-def test_up_to_e_wrong_shares_are_corrected_and_named(sharing):
+def test_up_to_e_wrong_shares_are_corrected_and_named(sharing: Any) -> None:
     secret = secret_of(sharing)
     shares = shares_of(sharing, secret)
     most = (sharing.members - sharing.needed) // 2
@@ -109,7 +110,7 @@ def test_up_to_e_wrong_shares_are_corrected_and_named(sharing):
         assert np.array_equal(key, secret[: sharing.length])
 
 
-def test_one_wrong_word_is_enough_to_be_named():
+def test_one_wrong_word_is_enough_to_be_named() -> None:
     sharing = SHAPES[0]
     shares = shares_of(sharing, secret_of(sharing))
     shares[4] = shares[4].copy()
@@ -117,7 +118,7 @@ def test_one_wrong_word_is_enough_to_be_named():
     assert opened(sharing, shares)[2] == (4,)
 
 
-def test_more_wrong_shares_than_can_be_corrected_are_refused():
+def test_more_wrong_shares_than_can_be_corrected_are_refused() -> None:
     sharing = SHAPES[0]
     shares = shares_of(sharing, secret_of(sharing))
     for j in (1, 2):
@@ -126,12 +127,12 @@ def test_more_wrong_shares_than_can_be_corrected_are_refused():
         opened(sharing, shares)
 
 
-def test_a_dealing_of_too_high_a_degree_fails_the_proof(monkeypatch):
+def test_a_dealing_of_too_high_a_degree_fails_the_proof(monkeypatch: Any) -> Any:
     """Packed polynomials of degree t + ell, and single ones of degree t + 1, are both found by every member."""
     for sharing, block in ((SHAPES[0], 0), (SHAPES[0], SHAPES[0].packed_blocks)):
         honest = room.product
 
-        def raised(a, b, block=block, sharing=sharing, honest=honest):
+        def raised(a: Any, b: Any, block: Any = block, sharing: Any = sharing, honest: Any = honest) -> Any:
             out = honest(a, b)
             if b is sharing.to_members:  # the shares themselves: add c x^degree to one polynomial
                 degree = sharing.needed if block == 0 else sharing.threshold + 1
@@ -146,7 +147,7 @@ def test_a_dealing_of_too_high_a_degree_fails_the_proof(monkeypatch):
                 check(sharing, j, dealing.openings[j - 1], b"ctx", (dealing.commitments, dealing.proof))
 
 
-def test_each_wrong_piece_of_a_share_has_its_own_refusal():
+def test_each_wrong_piece_of_a_share_has_its_own_refusal() -> None:
     sharing = SHAPES[0]
     dealing = deal(sharing, secret_of(sharing), b"ctx", SEED)
     opening, public = dealing.openings[1], (dealing.commitments, dealing.proof)
@@ -167,14 +168,14 @@ def test_each_wrong_piece_of_a_share_has_its_own_refusal():
         )
 
 
-def test_field_elements_have_one_encoding():
+def test_field_elements_have_one_encoding() -> None:
     assert field_array(b"\x01\x00\xf0\xff").tolist() == [1, 65520]
     for bad in (b"\x01", b"\xf1\xff"):
         with pytest.raises(DecodeError):
             field_array(bad)
 
 
-def test_secrets_of_another_length_and_impossible_committees_are_refused():
+def test_secrets_of_another_length_and_impossible_committees_are_refused() -> None:
     with pytest.raises(ValueError, match="shape"):
         deal(SHAPES[0], np.zeros(3, np.int64), b"", SEED)
     for arguments in ((3, 2, 2, 5), (3, 0, 1, 5), (300, 1, 1, 5)):
@@ -182,8 +183,10 @@ def test_secrets_of_another_length_and_impossible_committees_are_refused():
             Sharing(*arguments)
 
 
-def test_evaluation_and_elimination_agree_with_polynomials():
-    f = lambda x: (3 + 5 * x + 7 * x * x) % PRIME  # noqa: E731
+def test_evaluation_and_elimination_agree_with_polynomials() -> None:
+    def f(x: int) -> int:
+        return (3 + 5 * x + 7 * x * x) % PRIME
+
     assert (np.array([f(1), f(2), f(9)]) @ evaluation((1, 2, 9), (4, 100)) % PRIME).tolist() == [f(4), f(100)]
     assert solve([[1, 1, 5], [1, 2, 7]]) == [3, 2]
     assert solve([[1, 1, 5], [2, 2, 7]]) is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -22,9 +24,9 @@ SEED = bytes(range(32))
 
 @given(st.integers(2, 40), st.integers(2, 40), st.integers(1, 60), st.integers(0, 2**31))
 @settings(max_examples=25, deadline=None, derandomize=True)
-def test_exact_mode_opens_to_the_sum(clients, bits, values, seed):
+def test_exact_mode_opens_to_the_sum(clients: Any, bits: Any, values: Any, seed: Any) -> None:
     n = 1024 if choose_exact(1024, clients, bits) else 2048
-    mode = choose_exact(n, clients, bits)
+    mode: Any = choose_exact(n, clients, bits)
     segment, rng = kahe.Segment(mode, n, values, SEED), stream(seed, "law")
     total, key_sum, wanted = kahe.start(segment), np.zeros(n, np.int64), np.zeros(values, np.uint64)
     for i in range(clients):
@@ -37,8 +39,11 @@ def test_exact_mode_opens_to_the_sum(clients, bits, values, seed):
 
 @pytest.mark.parametrize("clients, bits", [(16, 8), (100, 8), (100, 12), (40, 16)])
 @pytest.mark.parametrize("value", [-1.0, -0.123, 0.0, 0.5])
-def test_dithered_error_is_unbiased_has_the_variance_of_the_formula_and_ignores_the_value(clients, bits, value):
-    mode, count = choose_dithered(1024, clients, bits), 4096
+def test_dithered_error_is_unbiased_has_the_variance_of_the_formula_and_ignores_the_value(
+    clients: Any, bits: Any, value: Any
+) -> None:
+    mode: Any = choose_dithered(1024, clients, bits)
+    count = 4096
     segment = kahe.Segment(mode, 1024, count, SEED)
     steps = fixedpoint.to_steps(np.full(count, value, np.float32), 1.0, mode.levels, mode.r)
     total, key_sum = kahe.start(segment), np.zeros(1024, np.int64)
@@ -54,21 +59,23 @@ def test_dithered_error_is_unbiased_has_the_variance_of_the_formula_and_ignores_
 
 
 @pytest.fixture(scope="module")
-def parties():
+def parties() -> Any:
     return Parties([f"gw-{i:02d}" for i in range(9)], Lattice(minimum=3), SEED)
 
 
 @given(st.sets(st.integers(0, 8)), st.dictionaries(st.integers(1, 5), st.sampled_from(["checking", "voting", "beacon", "partition", "opening"]), max_size=3),
        st.sampled_from([0, 3, 4]), st.integers(0, 2**31))  # fmt: skip
 @settings(max_examples=30, deadline=None, derandomize=True)
-def test_random_rounds_give_the_sums_of_the_survivors_or_nothing(parties, gone, away, cohort, seed):
+def test_random_rounds_give_the_sums_of_the_survivors_or_nothing(
+    parties: Any, gone: Any, away: Any, cohort: Any, seed: Any
+) -> None:
     names = list(parties.clients)
     rng = stream(seed, "values")
     plains = {
         n: Plain(rng.uniform(-1, 1, 12).astype(np.float32), rng.integers(-99, 99, 3).astype(float)) for n in names
     }
     absences = Absences(frozenset(names[i] for i in gone), away)
-    start = parties.start(len(names), cohort, (12, 3))
+    start: Any = parties.start(len(names), cohort, (12, 3))
     left = [n for n in names if n not in absences.clients]
     first_gone = [
         j
@@ -76,7 +83,9 @@ def test_random_rounds_give_the_sums_of_the_survivors_or_nothing(parties, gone, 
         if state in {"checking", "voting"} or (cohort and state in {"beacon", "partition"})
     ]
     try:
-        opened = lattice_sum(parties, start, plains.__getitem__, subseed(SEED, seed.to_bytes(8, "big")), absences)
+        opened = lattice_sum(
+            parties, start, plains.__getitem__, subseed(SEED, seed.to_bytes(8, "big")), absences=absences
+        )
     except RoundError:
         assert len(left) < 3 or len(away) > 1
         return
@@ -92,7 +101,7 @@ def test_random_rounds_give_the_sums_of_the_survivors_or_nothing(parties, gone, 
 
 @given(st.binary(max_size=300))
 @settings(max_examples=200, deadline=None, derandomize=True)
-def test_arbitrary_bytes_give_a_decode_error_and_nothing_else(data):
+def test_arbitrary_bytes_give_a_decode_error_and_nothing_else(data: Any) -> None:
     for prefix in (b"", b"WR\x01\x50\x31", b"WR\x01\x50\x36"):
         for read in (decode_answer, decode_question):
             with pytest.raises(DecodeError):
@@ -101,6 +110,6 @@ def test_arbitrary_bytes_give_a_decode_error_and_nothing_else(data):
 
 @given(st.integers(1, 63), st.lists(st.integers(0, 2**63 - 1), max_size=80))
 @settings(max_examples=60, deadline=None, derandomize=True)
-def test_packing_is_a_bijection(width, values):
+def test_packing_is_a_bijection(width: Any, values: Any) -> None:
     v = np.array(values, np.uint64) & np.uint64((1 << width) - 1)
     assert np.array_equal(unpack(pack(v, width), v.size, width), v)

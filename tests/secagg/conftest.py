@@ -15,7 +15,8 @@ from wardround.rng import stream
 from wardround.secagg.client import Plain
 from wardround.secagg.in_memory import Parties
 from wardround.secagg.parameters import Lattice
-from wardround.secagg.server import Opened, Server
+from wardround.secagg.server import Server
+from wardround.secagg.server_state import Opened
 
 ENTROPY = bytes(range(32))
 Hook = Callable[[int, Any], Any]  # (member, message) -> message, or None to drop it
@@ -81,7 +82,7 @@ class Table:
 
     def check(self, opened: Opened) -> None:
         """Every opened sum is the sum of its clients' values, and no client is in two."""
-        mode = self.start.descriptor.update
+        mode: Any = self.start.descriptor.update
         seen = [client for row in opened.cohorts for client in row.clients]
         assert len(seen) == len(set(seen))
         for row in opened.cohorts:

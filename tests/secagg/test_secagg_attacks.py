@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from wardround.crypto.sampling import subseed
+import wardround.secagg.client as _client
+from wardround.crypto import sharing as _sharing
+from wardround.crypto.sampling import field_elements, subseed
 from wardround.crypto.sharing import PRIME, field_array
 from wardround.errors import AuthError, DecodeError, RemoteProtocolError, RoundError
 from wardround.secagg import transcript
-import wardround.secagg.client as client_module
-from wardround.crypto import sharing as room
 from wardround.secagg.messages import (
     BeaconShares,
     Certificate,
@@ -26,19 +27,22 @@ from wardround.secagg.messages import (
 )
 from wardround.wire import encode
 
+client_module: Any = _client  # a hostile client is the honest one with another dealer
+room: Any = _sharing
 
-def votes_for(t, clients, members):
+
+def votes_for(t: Any, clients: Any, members: Any) -> Any:
     """What a hostile server does: have the given members vote for a set of its choice."""
     return {j: t.parties.members[j].receive(Proposal(t.server.identity, tuple(sorted(clients)))) for j in members}
 
 
-def checked_only(t):
+def checked_only(t: Any) -> None:
     """Everything uploaded and judged; the server's own next steps are kept from the members."""
     t.question = lambda _, m: m if isinstance(m, ShareBatch) else None
     t.upload()
 
 
-def test_split_view_gives_neither_half_a_certificate(table):
+def test_split_view_gives_neither_half_a_certificate(table: Any) -> None:
     t = table(8)
     checked_only(t)
     everybody = list(t.parties.clients)
@@ -48,14 +52,14 @@ def test_split_view_gives_neither_half_a_certificate(table):
         one = next(iter(votes.values()))
         certificate = Certificate(t.server.identity, one.digest, tuple(votes.values()))
         for j in votes:
-            with pytest.raises(RemoteProtocolError, match="make a certificate|valid votes"):
+            with pytest.raises(RemoteProtocolError, match="make a certificate"):
                 t.parties.members[j].receive(certificate)
     mixed = Certificate(t.server.identity, first[1].digest, tuple({**first, **second}.values()))
     with pytest.raises(RemoteProtocolError, match="2 valid votes, 4 make a certificate"):
         t.parties.members[1].receive(mixed)
 
 
-def test_a_hostile_member_voting_twice_certifies_only_one_set(table):
+def test_a_hostile_member_voting_twice_certifies_only_one_set(table: Any) -> None:
     """Member 1 is hostile and signs both sets: 1 + 3 honest votes are a certificate, 1 + 1 are not."""
     t = table(8)
     checked_only(t)
@@ -69,7 +73,7 @@ def test_a_hostile_member_voting_twice_certifies_only_one_set(table):
     assert isinstance(opened, SumShares)
 
 
-def test_votes_copied_into_a_certificate_count_once(table):
+def test_votes_copied_into_a_certificate_count_once(table: Any) -> None:
     t = table()
     checked_only(t)
     votes = votes_for(t, t.parties.clients, [1, 2, 3])
@@ -79,7 +83,7 @@ def test_votes_copied_into_a_certificate_count_once(table):
         )
 
 
-def test_a_member_never_votes_twice(table):
+def test_a_member_never_votes_twice(table: Any) -> None:
     t = table(8)
     checked_only(t)
     everybody = tuple(t.parties.clients)
@@ -88,18 +92,18 @@ def test_a_member_never_votes_twice(table):
     assert member.receive(Proposal(t.server.identity, everybody)) == first  # the same question: the same bytes
     with pytest.raises(RemoteProtocolError, match="not allowed in state voted"):
         member.receive(Proposal(t.server.identity, everybody[1:]))
+    described = replace(t.start.descriptor, model=bytes([1]) * 32)
+    anew = ShareBatch(RoundStart(described, t.parties.server_signer.sign(transcript.round_id(described))), 0, ())
     with pytest.raises(RemoteProtocolError, match="served"):  # nor by opening the round number anew
-        other = t.parties.server_signer
-        described = replace(t.start.descriptor, model=bytes([1]) * 32)
-        member.receive(ShareBatch(RoundStart(described, other.sign(transcript.round_id(described))), 0, ()))
+        member.receive(anew)
 
 
-def test_the_server_asking_twice_gets_the_same_bytes_and_nothing_else(table):
+def test_the_server_asking_twice_gets_the_same_bytes_and_nothing_else(table: Any) -> None:
     t = table(6)
-    asked = []
-    t.question = lambda j, m: (asked.append((j, m)), m)[1]
-    got = []
-    t.answer = lambda j, m: (got.append((j, m)), m)[1]
+    asked: list[Any] = []
+    t.question = noting(asked)
+    got: list[Any] = []
+    t.answer = noting(got)
     t.upload()
     t.check(t.finish())
     certificate = next(m for j, m in asked if j == 2 and isinstance(m, Certificate))
@@ -110,7 +114,7 @@ def test_the_server_asking_twice_gets_the_same_bytes_and_nothing_else(table):
             t.parties.members[2].receive(earlier)
 
 
-def test_set_sizes_are_enforced_by_members_whatever_the_server_says(table):
+def test_set_sizes_are_enforced_by_members_whatever_the_server_says(table: Any) -> None:
     t = table(6)
     checked_only(t)
     names = tuple(t.parties.clients)
@@ -122,7 +126,7 @@ def test_set_sizes_are_enforced_by_members_whatever_the_server_says(table):
             t.parties.members[1].receive(Proposal(t.server.identity, wrong))
 
 
-def test_a_set_with_a_client_whose_share_is_missing_is_declined(table):
+def test_a_set_with_a_client_whose_share_is_missing_is_declined(table: Any) -> None:
     t = table(6)
     t.question = lambda _, m: m if isinstance(m, ShareBatch) else None
     t.upload(list(t.parties.clients)[:5])
@@ -133,7 +137,7 @@ def test_a_set_with_a_client_whose_share_is_missing_is_declined(table):
 
 
 @pytest.mark.parametrize("preset, wrong", [("consortium", {3}), ("standard", {2, 7}), ("standard", {1, 9})])
-def test_wrong_sum_shares_are_corrected_and_named(table, preset, wrong):
+def test_wrong_sum_shares_are_corrected_and_named(table: Any, preset: Any, wrong: Any) -> None:
     t = table(6, 0, preset)
     t.answer = lambda j, m: spoiled(t, j, m) if j in wrong and isinstance(m, SumShares) else m
     t.upload()
@@ -143,7 +147,7 @@ def test_wrong_sum_shares_are_corrected_and_named(table, preset, wrong):
     assert all("wrong share" in reason for reason in opened.faulty.values())
 
 
-def spoiled(t, j, m, by=1):
+def spoiled(t: Any, j: Any, m: Any, by: Any = 1) -> Any:
     sums = tuple(
         ((field_array(s) + by + np.arange(field_array(s).size)) % PRIME).astype("<u2").tobytes() for s in m.sums
     )
@@ -152,7 +156,7 @@ def spoiled(t, j, m, by=1):
     )
 
 
-def test_more_wrong_sum_shares_than_can_be_corrected_fail_the_round(table):
+def test_more_wrong_sum_shares_than_can_be_corrected_fail_the_round(table: Any) -> None:
     t = table(6)
     t.answer = lambda j, m: spoiled(t, j, m, by=j) if j in {1, 2} and isinstance(m, SumShares) else m
     with pytest.raises(RoundError, match="contradict"):
@@ -160,11 +164,11 @@ def test_more_wrong_sum_shares_than_can_be_corrected_fail_the_round(table):
     assert t.server.result is None
 
 
-def test_a_member_cannot_steer_the_beacon(table):
+def test_a_member_cannot_steer_the_beacon(table: Any) -> Any:
     """A wrong, validly signed beacon share is out-voted: honest members find it off the polynomial they lie on."""
     t = table(6, 3)
 
-    def spoil(j, m):
+    def spoil(j: Any, m: Any) -> Any:
         if j != 2 or type(m).__name__ != "BeaconShare":
             return m
         share = ((field_array(m.share) + 7) % PRIME).astype("<u2").tobytes()
@@ -181,11 +185,11 @@ def test_a_member_cannot_steer_the_beacon(table):
     assert opened.faulty == {2: "wrong share of the beacon"}
 
 
-def test_beacon_shares_that_leave_a_member_off_the_curve_are_refused_by_it(table):
+def test_beacon_shares_that_leave_a_member_off_the_curve_are_refused_by_it(table: Any) -> None:
     """Server and c members invent another beacon and show it to one honest member: it does not sign the partition."""
     t = table(6, 3)
-    shown = []
-    t.question = lambda _, m: None if isinstance(m, BeaconShares) and not shown.append(m) else m
+    shown: list[Any] = []
+    t.question = lambda _, m: [shown.append(m), None][-1] if isinstance(m, BeaconShares) else m  # type: ignore[func-returns-value]
     t.upload()
     true = shown[0]
     moved = []
@@ -201,11 +205,16 @@ def test_beacon_shares_that_leave_a_member_off_the_curve_are_refused_by_it(table
         t.parties.members[4].receive(BeaconShares(true.round, (*true.shares, true.shares[0])))
 
 
-def set_digest(t):
+def noting(into: list[Any]) -> Any:
+    """A hook that keeps (member, message) and changes nothing."""
+    return lambda j, m: [into.append((j, m)), m][-1]  # type: ignore[func-returns-value]
+
+
+def set_digest(t: Any) -> Any:
     return t.parties.members[1]._round.set_digest
 
 
-def test_a_relabelled_upload_is_refused_by_every_member_and_the_round_goes_on(table):
+def test_a_relabelled_upload_is_refused_by_every_member_and_the_round_goes_on(table: Any) -> None:
     t = table(6)
     stolen = replace(t.contribution("gw-00"), client="gw-01")
     t.upload([n for n in t.parties.clients if n not in {"gw-00", "gw-01"}])
@@ -216,11 +225,11 @@ def test_a_relabelled_upload_is_refused_by_every_member_and_the_round_goes_on(ta
     assert "gw-01" not in opened.cohorts[0].clients
 
 
-def test_shares_copied_from_another_client_are_refused(table):
+def test_shares_copied_from_another_client_are_refused(table: Any) -> Any:
     t = table(6)
     first = t.contribution("gw-00")
 
-    def copy(c):
+    def copy(c: Any) -> Any:
         return (
             replace(c, sealed=first.sealed, commitments=first.commitments, low_degree=first.low_degree)
             if c.client == "gw-01"
@@ -234,10 +243,10 @@ def test_shares_copied_from_another_client_are_refused(table):
 
 
 @pytest.mark.parametrize("part", ["update", "counts", "low_degree", "commitments"])
-def test_a_changed_bit_anywhere_in_an_upload_excludes_that_upload(table, part):
+def test_a_changed_bit_anywhere_in_an_upload_excludes_that_upload(table: Any, part: Any) -> Any:
     t = table(6)
 
-    def flip(c):
+    def flip(c: Any) -> Any:
         if c.client != "gw-02":
             return c
         value = getattr(c, part)
@@ -251,7 +260,7 @@ def test_a_changed_bit_anywhere_in_an_upload_excludes_that_upload(table, part):
     assert set(opened.refused) == {"gw-02"}
 
 
-def test_replayed_uploads_of_another_round_are_refused(table):
+def test_replayed_uploads_of_another_round_are_refused(table: Any) -> None:
     t = table(6)
     old = t.contribution("gw-00")
     again = type(t)(t.parties, 0)
@@ -265,7 +274,7 @@ def test_replayed_uploads_of_another_round_are_refused(table):
     assert set(opened.refused) == {"gw-00"}
 
 
-def test_duplicates_count_once_and_a_second_different_upload_is_refused(table):
+def test_duplicates_count_once_and_a_second_different_upload_is_refused(table: Any) -> None:
     t = table(6)
     c = t.contribution("gw-00")
     t.server.contribution(c, 0.0)
@@ -278,7 +287,7 @@ def test_duplicates_count_once_and_a_second_different_upload_is_refused(table):
 
 @pytest.mark.parametrize("part", ["update", "counts", "low_degree", "commitments", "sealed"])
 @pytest.mark.parametrize("cut", [-1, 1])
-def test_truncated_and_extended_uploads_are_refused_before_they_reach_anyone(table, part, cut):
+def test_truncated_and_extended_uploads_are_refused_before_they_reach_anyone(table: Any, part: Any, cut: Any) -> None:
     t = table(6)
     c = t.contribution("gw-00")
     value = getattr(c, part)
@@ -295,7 +304,7 @@ def test_truncated_and_extended_uploads_are_refused_before_they_reach_anyone(tab
             t.server.contribution(replace(c, **{part: inside}), 0.0)
 
 
-def test_set_padding_bits_are_refused(table):
+def test_set_padding_bits_are_refused(table: Any) -> None:
     t = table(6, sizes=(33, 5))
     c = t.contribution("gw-00")
     changed = c.update[:-1] + bytes([c.update[-1] | 0x80])
@@ -303,7 +312,7 @@ def test_set_padding_bits_are_refused(table):
         t.server.contribution(replace(c, update=changed), 0.0)
 
 
-def test_a_client_with_wrong_shares_is_named_and_left_out(table):
+def test_a_client_with_wrong_shares_is_named_and_left_out(table: Any) -> None:
     """A hostile client deals shares of too high a degree to some members, with everything else in order."""
     t = table(6)
     hostile = t.parties.clients["gw-03"]
@@ -315,8 +324,8 @@ def test_a_client_with_wrong_shares_is_named_and_left_out(table):
     assert opened.refused == {"gw-03": "shares do not lie on polynomials of low degree"}
 
 
-def deal_badly(t, client):
-    def bad(sharing, secret, context, seed):
+def deal_badly(t: Any, client: Any) -> Any:
+    def bad(sharing: Any, secret: Any, context: Any, seed: Any) -> Any:
         dealing = room.deal(sharing, secret, context, seed)
         values = field_array(dealing.openings[2][room.SALT_BYTES :])
         values[0] = (values[0] + 1) % PRIME
@@ -325,7 +334,7 @@ def deal_badly(t, client):
         commitments = tuple(room.commit(o) for o in openings)
         # the dealer computes the challenge from what it committed to, as an honest one does
         count = sharing.blocks * sharing.threshold
-        uniform = room.field_elements(subseed(seed, b"coefficients"), count + room.CHECKS * sharing.needed, PRIME)
+        uniform = field_elements(subseed(seed, b"coefficients"), count + room.CHECKS * sharing.needed, PRIME)
         points = room._points(sharing, secret % PRIME, uniform[:count].reshape(sharing.blocks, -1))
         masks = uniform[count:].reshape(room.CHECKS, -1)
         proof = (
@@ -340,10 +349,10 @@ def deal_badly(t, client):
         client_module.deal = honest
 
 
-def test_a_member_that_refuses_everybody_is_set_aside(table):
+def test_a_member_that_refuses_everybody_is_set_aside(table: Any) -> Any:
     t = table(8)
 
-    def slander(j, m):
+    def slander(j: Any, m: Any) -> Any:
         if j != 5 or not isinstance(m, Checked):
             return m
         named = sorted(t.parties.clients)
@@ -359,11 +368,11 @@ def test_a_member_that_refuses_everybody_is_set_aside(table):
     assert len(opened.cohorts[0].clients) == 8
 
 
-def test_an_answer_that_its_member_did_not_sign_changes_nothing(table):
+def test_an_answer_that_its_member_did_not_sign_changes_nothing(table: Any) -> Any:
     t = table(6)
-    forged = []
+    forged: list[Any] = []
 
-    def forge(j, m):
+    def forge(j: Any, m: Any) -> Any:
         if j == 2 and isinstance(m, Vote) and not forged:
             forged.append(m)
             with pytest.raises(AuthError):
@@ -382,7 +391,9 @@ def test_an_answer_that_its_member_did_not_sign_changes_nothing(table):
     [("suite", 0x0199), ("suite", 0x0119), ("n", 2048), ("minimum", 2), ("clip", 1e9), ("count_bits", 20), ("roster", bytes(32)), ("offers", bytes(32)),
      ("session", b"other"), ("epoch", 7), ("cohort", 2), ("clients", 100_000)],
 )  # fmt: skip
-def test_a_downgraded_or_foreign_descriptor_is_refused_by_clients_and_members(table, field, value):
+def test_a_downgraded_or_foreign_descriptor_is_refused_by_clients_and_members(
+    table: Any, field: Any, value: Any
+) -> None:
     t = table(6)
     described = replace(t.start.descriptor, **{field: value})
     start = RoundStart(described, t.parties.server_signer.sign(transcript.round_id(described)))
@@ -392,7 +403,7 @@ def test_a_downgraded_or_foreign_descriptor_is_refused_by_clients_and_members(ta
         t.parties.members[1].receive(ShareBatch(start, 0, ()))
 
 
-def test_a_smaller_committee_quorum_or_modulus_is_refused(table):
+def test_a_smaller_committee_quorum_or_modulus_is_refused(table: Any) -> None:
     t = table(6)
     d = t.start.descriptor
     small = replace(d.update, k=d.update.k - 1, r=d.update.r - 1)
@@ -406,14 +417,14 @@ def test_a_smaller_committee_quorum_or_modulus_is_refused(table):
             t.contribution("gw-00", start)
 
 
-def test_a_descriptor_the_server_did_not_sign_is_refused(table):
+def test_a_descriptor_the_server_did_not_sign_is_refused(table: Any) -> None:
     t = table(6)
     start = RoundStart(t.start.descriptor, t.parties.members[1]._signer.sign(transcript.round_id(t.start.descriptor)))
     with pytest.raises(AuthError):
         t.contribution("gw-00", start)
 
 
-def test_different_models_to_different_clients_meet_no_certificate(table):
+def test_different_models_to_different_clients_meet_no_certificate(table: Any) -> None:
     """Half of the clients get another model: another id, so their shares do not open under the first one."""
     t = table(8)
     other = replace(t.start.descriptor, model=bytes([9]) * 32)
@@ -429,7 +440,7 @@ def test_different_models_to_different_clients_meet_no_certificate(table):
     assert set(opened.refused) == {"gw-00"}
 
 
-def test_keys_are_used_once(table):
+def test_keys_are_used_once(table: Any) -> None:
     t = table(6)
     t.contribution("gw-00")
     same_number = replace(t.start.descriptor, codec=b"other")
@@ -437,34 +448,34 @@ def test_keys_are_used_once(table):
     with pytest.raises(RemoteProtocolError, match="was used: its key is gone"):
         t.parties.clients["gw-00"].contribute(start, replace(t.plain("gw-00"), codec=b"other"), bytes(32))
     with pytest.raises(RemoteProtocolError, match="not newer"):
-        t.parties.clients["gw-00"].join(t.parties.invitation, lambda n: bytes(n))
+        t.parties.clients["gw-00"].join(t.parties.invitation, bytes)
 
 
-def test_the_server_never_holds_a_value_of_one_client_in_clear(table):
+def test_the_server_never_holds_a_value_of_one_client_in_clear(table: Any) -> None:
     """What reaches the server before the opening, and what it stores, holds no client's vector or key bytes."""
     t = table(6, 3, sizes=(64, 16))
-    seen = []
-    t.answer = lambda j, m: (seen.append(m), m)[1]
+    seen: list[Any] = []
+    t.answer = noting(seen)
     t.upload()
-    everything = t.server.to_bytes() + b"".join(encode(m) for m in seen)
+    everything = t.server.to_bytes() + b"".join(encode(m) for _, m in seen)
     for name in t.parties.clients:
         plain = t.plain(name)
         for raw in (plain.update.tobytes(), plain.counts.tobytes()):
             assert all(raw[at : at + 16] not in everything for at in range(0, len(raw) - 16, 8))
 
 
-def test_the_verifier_hook_decides_on_proofs(table):
+def test_the_verifier_hook_decides_on_proofs(table: Any) -> None:
     t = table(6)
     c = replace(t.contribution("gw-00"), proof=b"proof")
     with pytest.raises(RemoteProtocolError, match="nobody here can check"):
         t.server.contribution(c, 0.0)
-    t.server._verifier = lambda contribution: contribution.proof == b"proof"
+    t.server._verifier = lambda received: received.proof == b"proof"
     t.server.contribution(c, 0.0)
     with pytest.raises(RemoteProtocolError, match="proof does not hold"):
         t.server.contribution(t.contribution("gw-01"), 0.0)
 
 
-def test_a_key_that_does_not_fit_its_ciphertext_spoils_one_cohort_and_shows(table):
+def test_a_key_that_does_not_fit_its_ciphertext_spoils_one_cohort_and_shows(table: Any) -> None:
     t = table(12, 3, sizes=(40, 60))
     honest = client_module.deal
     client_module.deal = lambda sharing, secret, context, seed: honest(sharing, secret + 1, context, seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,15 +16,17 @@ from wardround.secagg.parameters import choose_dithered, choose_exact
 from wardround.wire import decode, encode
 
 SEED = bytes(range(32))
+DITHERED: Any = choose_dithered(1024, 8, 8)
+EXACT: Any = choose_exact(1024, 8, 8)
 
 
-def test_labels_are_not_prefixes_of_each_other():
+def test_labels_are_not_prefixes_of_each_other() -> None:
     ours = [v for name, v in vars(labels).items() if name.startswith("SECAGG_")]
     assert len(set(ours)) == len(ours)
     assert not [(a, b) for a in ours for b in ours if a != b and b.startswith(a)]
 
 
-def test_ratchet_is_a_function_of_the_number_and_never_goes_back():
+def test_ratchet_is_a_function_of_the_number_and_never_goes_back() -> None:
     chain = epoch.Ratchet(0, SEED)
     slow, keys_seen = chain, []
     for number in range(6):
@@ -41,7 +44,7 @@ def test_ratchet_is_a_function_of_the_number_and_never_goes_back():
     assert str(SEED) not in repr(chain)
 
 
-def agreement():
+def agreement() -> Any:
     signers = [keys.Signer(subseed(SEED, bytes([j]))) for j in range(3)]
     client = keys.Signer(subseed(SEED, b"client"))
     secrets = [keys.kem_key(subseed(SEED, b"kem" + bytes([j]))) for j in range(3)]
@@ -53,14 +56,14 @@ def agreement():
     return signers, client, secrets, offers, agreed, chains
 
 
-def test_both_ends_of_an_epoch_derive_the_same_chain():
+def test_both_ends_of_an_epoch_derive_the_same_chain() -> None:
     signers, client, secrets, offers, agreed, chains = agreement()
     assert epoch.check_offers(offers, [s.public for s in signers]) == 4
     for j in range(3):
         assert epoch.accept(offers[j], secrets[j], epoch.contact(agreed, j + 1), client.public) == chains[j]
 
 
-def test_swapped_foreign_or_forged_epoch_keys_are_refused():
+def test_swapped_foreign_or_forged_epoch_keys_are_refused() -> None:
     signers, client, secrets, offers, agreed, _ = agreement()
     members = [s.public for s in signers]
     with pytest.raises(RemoteProtocolError, match="in order"):
@@ -82,7 +85,7 @@ def test_swapped_foreign_or_forged_epoch_keys_are_refused():
         epoch.accept(offers[0], secrets[0], met, signers[0].public)
 
 
-def test_fixed_point_round_trips_and_cuts_or_refuses():
+def test_fixed_point_round_trips_and_cuts_or_refuses() -> None:
     values = np.array([-2.0, -1.0, 0.0, 0.5, 1.0, 9.0], np.float32)
     steps = fixedpoint.to_steps(values, 1.0, 254, 6)
     assert steps.tolist() == [0, 0, 127 * 64, round(190.5 * 64), 254 * 64, 254 * 64]
@@ -96,9 +99,9 @@ def test_fixed_point_round_trips_and_cuts_or_refuses():
             fixedpoint.to_counts(np.array([bad]), 20, 2)
 
 
-def test_exact_mode_with_several_digits_and_slots():
+def test_exact_mode_with_several_digits_and_slots() -> None:
     for n, clients, bits in ((1024, 16, 40), (2048, 100, 8), (2048, 8, 1), (1024, 64, 52)):
-        mode = choose_exact(n, clients, bits)
+        mode: Any = choose_exact(n, clients, bits)
         segment = kahe.Segment(mode, n, 77, SEED)
         rng, total, key_sum, wanted = (
             np.random.default_rng(bits),
@@ -118,20 +121,16 @@ def test_exact_mode_with_several_digits_and_slots():
         assert garbage > mode.noise_bound * 0.9
 
 
-def test_modes_are_not_mixed_up():
+def test_modes_are_not_mixed_up() -> None:
     with pytest.raises(TypeError):
-        kahe.decrypt_counts(
-            kahe.Segment(choose_dithered(1024, 8, 8), 1024, 3, SEED), np.zeros(3, np.uint64), np.zeros(1024, np.int64)
-        )
+        kahe.decrypt_counts(kahe.Segment(DITHERED, 1024, 3, SEED), np.zeros(3, np.uint64), np.zeros(1024, np.int64))
     with pytest.raises(TypeError):
-        kahe.decrypt_steps(
-            kahe.Segment(choose_exact(1024, 8, 8), 1024, 3, SEED), np.zeros(3, np.uint64), np.zeros(1024, np.int64), 1
-        )
+        kahe.decrypt_steps(kahe.Segment(EXACT, 1024, 3, SEED), np.zeros(3, np.uint64), np.zeros(1024, np.int64), 1)
 
 
-def test_partitions_cover_everybody_once_and_are_fair():
+def test_partitions_cover_everybody_once_and_are_fair() -> None:
     names = [f"c{i}" for i in range(23)]
-    together = Counter()
+    together: Counter[str] = Counter()
     for i in range(300):
         parts = partition.deal(names, 5, bytes([i % 256, i // 256]))
         assert sorted(c for part in parts for c in part) == sorted(names)
@@ -141,7 +140,7 @@ def test_partitions_cover_everybody_once_and_are_fair():
     assert partition.deal(names, 0, b"") == partition.deal(names, 12, b"x") == (tuple(sorted(names)),)
 
 
-def test_every_truncation_and_extension_of_every_message_is_refused(table):
+def test_every_truncation_and_extension_of_every_message_is_refused(table: Any) -> None:
     t = table(5, 0, sizes=(8, 2))
     seen = {type(t.start): t.start, type(t.parties.invitation): t.parties.invitation}
     note = lambda j, m: (seen.setdefault(type(m), m), m)[1]  # noqa: E731
@@ -163,7 +162,7 @@ def test_every_truncation_and_extension_of_every_message_is_refused(table):
                 decode(data + tail, kind)
 
 
-def test_secrets_stay_out_of_reprs(table):
+def test_secrets_stay_out_of_reprs(table: Any) -> None:
     t = table(5)
     member, client = t.parties.members[1], t.parties.clients["gw-00"]
     t.contribution("gw-00")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -15,17 +17,17 @@ NAMES = [f"gw-{i:02d}" for i in range(10)]
 SEED = bytes(range(32))
 
 
-def plain(name):
+def plain(name: Any) -> Any:
     rng = stream(3, name)
     return Plain((rng.integers(0, 256, 30) / 127.5 - 1).astype(np.float32), rng.integers(-99, 99, 4).astype(float))
 
 
-def plan(neighbours=6):
+def plan(neighbours: Any = 6) -> Any:
     return pairwise.agree(b"round", NAMES, neighbours, (30, 4), Lattice())
 
 
 @pytest.mark.parametrize("gone", [(), ("gw-03",), ("gw-00", "gw-05")])
-def test_sums_are_exact_with_clients_vanishing_before_their_input(gone):
+def test_sums_are_exact_with_clients_vanishing_before_their_input(gone: Any) -> None:
     row = in_memory.pairwise_sum(plan(), plain, SEED, frozenset(gone))
     left = [n for n in NAMES if n not in gone]
     assert row.clients == tuple(left)
@@ -33,12 +35,12 @@ def test_sums_are_exact_with_clients_vanishing_before_their_input(gone):
     assert np.allclose(row.update, sum(plain(n).update.astype(float) for n in left), atol=1e-5)
 
 
-def test_too_many_lost_neighbours_fail_the_round():
+def test_too_many_lost_neighbours_fail_the_round() -> None:
     with pytest.raises(RoundError, match="shares of a secret"):
         in_memory.pairwise_sum(plan(), plain, SEED, frozenset(NAMES[:6]))
 
 
-def neighbours_of_one():
+def neighbours_of_one() -> Any:
     agreed = plan()
     clients = {
         n: pairwise.PairwiseClient(n, agreed, in_memory._entropy(SEED[:-1] + bytes([i]))) for i, n in enumerate(NAMES)
@@ -52,7 +54,7 @@ def neighbours_of_one():
     return agreed, clients, server
 
 
-def test_a_client_is_never_both_active_and_dead():
+def test_a_client_is_never_both_active_and_dead() -> None:
     agreed, clients, _ = neighbours_of_one()
     victim, *others = agreed.around("gw-00")
     with pytest.raises(RemoteProtocolError, match="never given out"):
@@ -62,14 +64,14 @@ def test_a_client_is_never_both_active_and_dead():
         clients["gw-00"].unmask(pairwise.UnmaskRequest((), (victim,)))
 
 
-def test_mask_seeds_have_256_bits_and_inputs_look_uniform():
+def test_mask_seeds_have_256_bits_and_inputs_look_uniform() -> None:
     _, clients, _ = neighbours_of_one()
     assert all(len(clients["gw-09"]._pair(n)) == 32 for n in clients["gw-09"].held)
     zero = clients["gw-01"].masked(-np.ones(30, np.float32), np.zeros(4))
     assert len(set(zero.update)) > 20  # the all-zero vector is sent as masks
 
 
-def test_letters_of_strangers_or_with_changed_bytes_are_refused():
+def test_letters_of_strangers_or_with_changed_bytes_are_refused() -> None:
     from dataclasses import replace
 
     agreed, clients, server = neighbours_of_one()
@@ -91,7 +93,7 @@ def test_letters_of_strangers_or_with_changed_bytes_are_refused():
     assert agreed.widths == (12, 44)
 
 
-def test_neighbours_must_be_even_and_fewer_than_the_clients():
+def test_neighbours_must_be_even_and_fewer_than_the_clients() -> None:
     for k in (3, 10, 0):
         with pytest.raises(ValueError, match="even"):
             plan(k)

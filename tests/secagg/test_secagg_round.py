@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from wardround.crypto.sampling import subseed
 from wardround.errors import LocalProtocolError, RemoteProtocolError, RoundError
 from wardround.secagg import server as roles
 from wardround.secagg.client import Client
 from wardround.secagg.decryptor import Decryptor
 from wardround.secagg.keys import Signer
-from wardround.crypto.sampling import subseed
+from wardround.secagg.messages import Proposal
 from wardround.secagg.server import Server
+from wardround.secagg.server_state import Patience, ServerState
 from wardround.wire import decode, encode
-
 
 ENTROPY = bytes(range(32))
 STEPS = ["Checked", "Vote", "BeaconShare", "SumShares"]
 
 
-def silent_from(kind: str, members: set[int]):
+def silent_from(kind: str, members: set[int]) -> Any:
     """A hook: these members never give this answer, nor any later one."""
     later = STEPS[STEPS.index(kind) :]
     return lambda j, m: None if j in members and type(m).__name__ in later else m
 
 
 @pytest.mark.parametrize("cohort", [0, 3])
-def test_sums_are_those_of_the_clients_that_uploaded(table, cohort):
+def test_sums_are_those_of_the_clients_that_uploaded(table: Any, cohort: Any) -> None:
     t = table(8, cohort)
     t.upload(list(t.parties.clients)[:7])
     opened = t.finish()
@@ -36,10 +39,10 @@ def test_sums_are_those_of_the_clients_that_uploaded(table, cohort):
     assert not opened.refused
 
 
-def test_fewer_than_two_cohorts_are_opened_as_one_without_a_beacon(table):
+def test_fewer_than_two_cohorts_are_opened_as_one_without_a_beacon(table: Any) -> None:
     t = table(8, 3)
-    seen = set()
-    t.answer = lambda j, m: (seen.add(type(m).__name__), m)[1]
+    seen: list[str] = []
+    t.answer = lambda j, m: [seen.append(type(m).__name__), m][-1]  # type: ignore[func-returns-value]
     t.upload(list(t.parties.clients)[:5])
     t.check(t.finish())
     assert "BeaconShare" not in seen
@@ -47,7 +50,7 @@ def test_fewer_than_two_cohorts_are_opened_as_one_without_a_beacon(table):
 
 @pytest.mark.parametrize("cohort", [0, 3])
 @pytest.mark.parametrize("kind", STEPS)
-def test_a_member_may_vanish_at_every_step(table, cohort, kind):
+def test_a_member_may_vanish_at_every_step(table: Any, cohort: Any, kind: Any) -> None:
     t = table(6, cohort)
     t.answer = silent_from(kind, {4})
     t.upload()
@@ -55,7 +58,7 @@ def test_a_member_may_vanish_at_every_step(table, cohort, kind):
 
 
 @pytest.mark.parametrize("kind", STEPS[:3])
-def test_beyond_the_limit_the_round_fails_and_the_next_one_works(table, kind):
+def test_beyond_the_limit_the_round_fails_and_the_next_one_works(table: Any, kind: Any) -> None:
     t = table(6, 3)
     opened_shares = []
     drop = silent_from(kind, {4, 5})
@@ -70,17 +73,17 @@ def test_beyond_the_limit_the_round_fails_and_the_next_one_works(table, kind):
     again.check(again.finish())
 
 
-def test_too_few_clients_fail_the_round_before_anything_is_asked(table):
+def test_too_few_clients_fail_the_round_before_anything_is_asked(table: Any) -> None:
     t = table(6)
     t.upload(list(t.parties.clients)[:2])
     with pytest.raises(RoundError, match="2 contributions, 3 are needed"):
         t.finish()
 
 
-def test_every_role_survives_a_restart_between_any_two_messages(table):
+def test_every_role_survives_a_restart_between_any_two_messages(table: Any) -> Any:
     t = table(6, 3)
 
-    def restart_member(j, message):
+    def restart_member(j: Any, message: Any) -> Any:
         old = t.parties.members[j]
         fresh = Decryptor(
             j, Signer(subseed(bytes(32), b"member" + bytes([j]))), t.parties.roster, t.parties.config, b"simulation"
@@ -112,7 +115,7 @@ def test_every_role_survives_a_restart_between_any_two_messages(table):
 @pytest.mark.parametrize(
     "state", [roles.COLLECTING, roles.CHECKING, roles.VOTING, roles.BEACON, roles.PARTITION, roles.OPENING]
 )
-def test_a_killed_server_resumes_where_it_was_and_asks_again(table, state):
+def test_a_killed_server_resumes_where_it_was_and_asks_again(table: Any, state: Any) -> None:
     t = table(6, 3)
     lost = lambda j, m: None if t.server.state == state else m  # noqa: E731 - what was under way when it died is lost
     t.question = lost
@@ -129,7 +132,7 @@ def test_a_killed_server_resumes_where_it_was_and_asks_again(table, state):
     t.check(t.finish())
 
 
-def test_a_retry_sends_identical_bytes(table):
+def test_a_retry_sends_identical_bytes(table: Any) -> None:
     t = table()
     name = "gw-00"
     first = t.contribution(name)
@@ -137,20 +140,20 @@ def test_a_retry_sends_identical_bytes(table):
     assert encode(again) == encode(first)  # another vector and other entropy change nothing
 
 
-def test_batches_and_verdicts_may_arrive_while_clients_still_upload(table):
+def test_batches_and_verdicts_may_arrive_while_clients_still_upload(table: Any) -> None:
     t = table(8)
-    t.server = Server(t.start, tuple(t.parties.clients), t.parties.roster, ENTROPY, roles.Patience(batch=2))
+    t.server = Server(t.start, tuple(t.parties.clients), t.parties.roster, ENTROPY, patience=Patience(batch=2))
     t.server.begin(0.0)
     names = list(t.parties.clients)
     t.upload(names[:4])
-    kept = decode(t.server.to_bytes(), roles.ServerState)
+    kept = decode(t.server.to_bytes(), ServerState)
     assert [k.folded for k in kept.kept] == [True] * 4  # judged by all members: added, and the ciphertexts are gone
     assert all(k.contribution.update == b"" for k in kept.kept)
     t.upload(names[4:])
     t.check(t.finish())
 
 
-def test_machines_refuse_wrong_calls_loudly(table):
+def test_machines_refuse_wrong_calls_loudly(table: Any) -> None:
     t = table()
     fresh = Client(
         "gw-00", Signer(subseed(bytes(32), b"client" + b"gw-00")), t.parties.roster, t.parties.config, b"simulation"
@@ -161,5 +164,5 @@ def test_machines_refuse_wrong_calls_loudly(table):
         Server(t.start, ("gw-00",), t.parties.roster, ENTROPY)
     with pytest.raises(LocalProtocolError, match="not on the roster"):
         Server(t.start, ("stranger", "gw-00", "gw-01"), t.parties.roster, ENTROPY)
-    with pytest.raises(RemoteProtocolError, match="no epoch|not in that round"):
-        t.parties.members[1].receive(roles.Proposal(t.server.identity, ("gw-00",)))
+    with pytest.raises(RemoteProtocolError, match="not in that round"):
+        t.parties.members[1].receive(Proposal(t.server.identity, ("gw-00",)))

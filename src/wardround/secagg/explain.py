@@ -81,25 +81,23 @@ def fixed_bytes(committee: Committee, n: int) -> int:
 
 def text(facts: Explained) -> str:
     """The facts in plain words, one per line."""
-    opened = (
-        "one sum over all"
-        if facts.cohort == 0
-        else f"cohorts of {facts.cohort} or more (at most {facts.largest_opened})"
+    opened = "one sum over all" if facts.cohort == 0 else f"cohorts of {facts.cohort} to {facts.largest_opened}"
+    value_bytes = f"{facts.update_bytes} + {facts.counts_bytes} bytes"
+    estimate = f"{facts.classical:.0f} / {facts.quantum:.0f} bits core-SVP classical / quantum, {facts.matzov:.0f} under MATZOV"
+    hostile = facts.hostile_members
+    corrected = f"{facts.correctable_shares} wrong answers are corrected and named when all answer"
+    lines = (
+        f"up to {facts.clients} clients, {opened}; nothing smaller is ever opened",
+        f"{facts.bits_per_update:g} bits per update value, {facts.bits_per_count:g} per count: {value_bytes}",
+        f"{facts.fixed_bytes} bytes of shares and proofs",
+        f"{facts.client_bytes} bytes per client and round (plain float32: {facts.float32_bytes})",
+        f"error of an opened sum: standard deviation {facts.error_std_steps:.2f} quantiser steps, unbiased; counts are exact",
+        f"ring n = {facts.n}, q = 2^{facts.k}: at least {estimate}, after the worst hint (estimates, not proofs)",
+        f"clients may vanish at any moment: the round stands while {facts.clients - facts.dropped_clients} uploads are good",
+        f"committee of {facts.members}: {facts.offline_members} may be away; {corrected}",
+        f"{hostile} hostile members together with the server learn nothing; more break the privacy of that round",
     )
-    return "\n".join(
-        [
-            f"up to {facts.clients} clients, {opened}; nothing smaller is ever opened",
-            f"{facts.bits_per_update:g} bits per update value, {facts.bits_per_count:g} per count: {facts.update_bytes} + {facts.counts_bytes} bytes",
-            f"{facts.fixed_bytes} bytes of shares and proofs; {facts.client_bytes} bytes per client and round (plain float32: {facts.float32_bytes})",
-            f"error of an opened sum: standard deviation {facts.error_std_steps:.2f} quantiser steps, unbiased; counts are exact",
-            f"ring n = {facts.n}, q = 2^{facts.k}: at least {facts.classical:.0f} / {facts.quantum:.0f} bits core-SVP classical / quantum, "
-            f"{facts.matzov:.0f} under MATZOV, after the worst hint (estimates, not proofs)",
-            f"clients may vanish at any moment: the round stands while {facts.clients - facts.dropped_clients} uploads are good",
-            f"committee of {facts.members}: {facts.offline_members} may be away, {facts.hostile_members} hostile together with the server learn nothing, "
-            f"{facts.correctable_shares} wrong answers are corrected and named when all answer",
-            f"more than {facts.hostile_members} hostile members together with the server break the privacy of that round",
-        ]
-    )
+    return "\n".join(lines)
 
 
 def suite_rows() -> list[dict[str, str]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from wardround.crypto.sampling import stream_bytes, subseed
 from wardround.errors import RoundError
@@ -29,17 +29,15 @@ from wardround.secagg.messages import (
 from wardround.secagg.opening import CohortSum
 from wardround.secagg.pairwise import Pairwise, PairwiseClient, PairwiseServer
 from wardround.secagg.parameters import PRESETS, Lattice
-from wardround.secagg.server import Opened, Patience, Server
+from wardround.secagg.server import Server
+from wardround.secagg.server_state import Opened
 from wardround.secagg.step import Send, Step
 from wardround.wire import encode
 
 Clock = Callable[[], float]
 
 
-class Source(Protocol):
-    """Where a client's values come from, asked only when the client's turn comes."""
-
-    def __call__(self, client: str) -> Plain: ...
+Source = Callable[[str], Plain]  # where a client's values come from, asked only when its turn comes
 
 
 @dataclass
@@ -55,9 +53,9 @@ class Ledger:
         if self.measure_bytes:
             self.sent_bytes[role] = self.sent_bytes.get(role, 0) + copies * len(encode(message))
 
-    def timed(self, role: str, work: Callable[[], Any]) -> Any:
+    def timed(self, role: str, work: Callable[..., Any], *arguments: Any) -> Any:
         begun = self.clock()
-        result = work()
+        result = work(*arguments)
         self.spent_s[role] = self.spent_s.get(role, 0.0) + self.clock() - begun
         return result
 
@@ -146,6 +144,7 @@ def lattice_sum(
     start: RoundStart,
     source: Source,
     entropy: bytes,
+    *,
     absences: Absences = EVERYBODY,
     ledger: Ledger | None = None,
 ) -> Opened:
@@ -155,7 +154,7 @@ def lattice_sum(
         RoundError: too few clients or members were left; nothing was opened.
     """
     ledger = ledger or Ledger()
-    server = Server(start, tuple(parties.clients), parties.roster, subseed(entropy, b"server"), Patience())
+    server = Server(start, tuple(parties.clients), parties.roster, subseed(entropy, b"server"))
     now = 0.0
     invite = server.begin(now)
     ledger.sent("server", start, len(parties.clients))
@@ -164,12 +163,12 @@ def lattice_sum(
         if name in absences.clients:
             continue
         contribution = _contribute(parties, start, source, (name, entropy), ledger)
-        step: Step = ledger.timed("server", lambda c=contribution: server.contribution(c, now))
+        step: Step = ledger.timed("server", server.contribution, contribution, now)
         queue += step.send
         _serve(parties, server, queue, absences, ledger)
     while server.result is None:
         now += 1000.0
-        step = ledger.timed("server", lambda: server.expire(now))
+        step = ledger.timed("server", server.expire, now)
         queue += step.send
         _serve(parties, server, queue, absences, ledger)
     return server.result
@@ -185,14 +184,14 @@ def pairwise_sum(
     """
     ledger, server = ledger or Ledger(), PairwiseServer(plan)
     clients = {
-        name: ledger.timed("client", lambda n=name: PairwiseClient(n, plan, _entropy(subseed(seed, n.encode()))))
+        name: ledger.timed("client", PairwiseClient, name, plan, _entropy(subseed(seed, name.encode())))
         for name in plan.clients
     }
     public = {name: ledger.timed("client", client.advertise) for name, client in clients.items()}
     for name, client in clients.items():
         ledger.sent("client", public[name])
         ledger.sent("server", public[name], plan.neighbours)
-        letters = ledger.timed("client", lambda c=client: c.share(public))
+        letters = ledger.timed("client", client.share, public)
         for letter in letters:
             ledger.sent("client", letter)
             ledger.sent("server", letter)
@@ -200,19 +199,17 @@ def pairwise_sum(
     alive = {name: client for name, client in clients.items() if name not in gone}
     for name, client in alive.items():
         plain = source(name)
-        letters = server.letters(name)
-        masked = ledger.timed(
-            "client", lambda c=client, m=letters, p=plain: (c.receive(m), c.masked(p.update, p.counts))[1]
-        )
+        ledger.timed("client", client.receive, server.letters(name))
+        masked = ledger.timed("client", client.masked, plain.update, plain.counts)
         ledger.sent("client", masked)
-        ledger.timed("server", lambda m=masked: server.add(m))
+        ledger.timed("server", server.add, masked)
     answers = []
     for name, client in alive.items():
         request = server.request(name)
-        answers.append(ledger.timed("client", lambda c=client, r=request: c.unmask(r)))
+        answers.append(ledger.timed("client", client.unmask, request))
         ledger.sent("server", request)
         ledger.sent("client", answers[-1])
-    update, counts = ledger.timed("server", lambda: server.finish(answers))
+    update, counts = ledger.timed("server", server.finish, answers)
     return CohortSum(tuple(sorted(alive)), update, counts, plausible=True)
 
 
@@ -222,7 +219,7 @@ def _contribute(
     name, entropy = who
     plain = source(name)
     secret = subseed(entropy, b"client" + name.encode())
-    contribution: Contribution = ledger.timed("client", lambda: parties.clients[name].contribute(start, plain, secret))
+    contribution: Contribution = ledger.timed("client", parties.clients[name].contribute, start, plain, secret)
     ledger.sent("client", contribution)
     return contribution
 
@@ -235,9 +232,9 @@ def _serve(parties: Parties, server: Server, queue: list[Send], absences: Absenc
         for j in send.members:
             if absences.silent(j, server.state):
                 continue
-            answer = ledger.timed("member", lambda j=j, m=send.message: parties.members[j].receive(m))
+            answer = ledger.timed("member", parties.members[j].receive, send.message)
             ledger.sent("member", answer)
-            step: Step = ledger.timed("server", lambda a=answer: server.answer(a, 0.0))
+            step: Step = ledger.timed("server", server.answer, answer, 0.0)
             queue += step.send
 
 

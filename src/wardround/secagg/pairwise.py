@@ -18,7 +18,7 @@ shows different survivors to different clients, or signatures on keys: use the l
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,8 +31,6 @@ from wardround.errors import RemoteProtocolError, RoundError
 from wardround.secagg import fixedpoint, keys
 from wardround.secagg.parameters import Lattice
 from wardround.wire import message
-
-Mask = Callable[[U64, bytes], object]
 
 _SECRET_BYTES = 32
 _ELEMENTS = _SECRET_BYTES  # one byte per field element: a secret's bytes never reach the prime
@@ -257,7 +255,8 @@ class PairwiseServer:
             secret = self._join(
                 client, [(a.client, s.share) for a in answers for s in a.self_masks if s.owner == client]
             )
-            self._remove(lambda values, label, b=secret: np.subtract(values, stream(b, label, values.size), out=values))
+            for values, label in self._sums():
+                values -= stream(secret, label, values.size)
         for client in sorted({sender for sender, _ in self.mail} - self.inputs):
             x = self._join(client, [(a.client, s.share) for a in answers for s in a.keys if s.owner == client])
             self._forget(client, x)
@@ -274,11 +273,11 @@ class PairwiseServer:
                 if client < neighbour
                 else open_pair(self.plan, mask, self.mail[neighbour, client])
             )
-            self._remove(lambda values, label, n=neighbour, s=seed: sign_mask(values, client, n, s, label))
+            for values, label in self._sums():
+                sign_mask(values, client, neighbour, seed, label)
 
-    def _remove(self, change: Mask) -> None:
-        change(self._update, b"update")
-        change(self._counts, b"counts")
+    def _sums(self) -> tuple[tuple[U64, bytes], ...]:
+        return ((self._update, b"update"), (self._counts, b"counts"))
 
     def _join(self, client: str, shares: Sequence[tuple[str, bytes]]) -> bytes:
         around = self.plan.around(client)

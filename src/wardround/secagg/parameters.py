@@ -113,7 +113,8 @@ class Committee:
             raise ValueError(f"threshold t = {self.threshold} is below the {c} hostile members: t = {c} would fit")
         if not least <= self.quorum <= self.members:
             raise ValueError(
-                f"quorum Q = {self.quorum} of C = {self.members} with c = {c}: Q must be above (C + c)/2, so {least} to {self.members}"
+                f"quorum Q = {self.quorum} of C = {self.members} with c = {c}: "
+                f"Q must be above (C + c)/2, so {least} to {self.members}"
             )
         if self.threshold + 1 > self.quorum - c:
             raise ValueError(
@@ -121,7 +122,8 @@ class Committee:
             )
         if self.pack < 1 or need > self.quorum:
             raise ValueError(
-                f"t + ell = {need} shares open, but only Q = {self.quorum} are certain: ell = {self.quorum - self.threshold} would fit"
+                f"t + ell = {need} shares open, but only Q = {self.quorum} are certain: "
+                f"ell = {self.quorum - self.threshold} would fit"
             )
 
     @property
@@ -236,7 +238,8 @@ def check_sizes(config: Lattice, clients: int, cohort: int) -> None:
         )
     if cohort and cohort < config.minimum:
         raise ConfigError(
-            f"[secagg] minimum = {config.minimum} but cohorts of {cohort} would be opened: cohort_size = {config.minimum} or more, or 0 for one sum"
+            f"[secagg] minimum = {config.minimum} but cohorts of {cohort} would be opened: "
+            f"cohort_size = {config.minimum} or more, or 0 for one sum"
         )
     if cohort > clients:
         raise ConfigError(

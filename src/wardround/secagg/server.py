@@ -18,9 +18,8 @@ vote. What it does not do: authenticate clients (the transport's session does; m
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
-from wardround.arrays import I64, U64
+from wardround.arrays import I64
 from wardround.crypto.decoding import open_packed
 from wardround.crypto.sampling import subseed
 from wardround.crypto.sharing import centred, field_array
@@ -47,9 +46,11 @@ from wardround.secagg.messages import (
     decode_answer,
     decode_question,
 )
-from wardround.secagg.opening import CohortSum, Kept, Vault, Verifier
+from wardround.secagg.opening import Vault, Verifier
+from wardround.secagg.server_state import Faulty, Judged, Opened, Patience, Poll, ServerState
 from wardround.secagg.step import Send, Step
-from wardround.wire import decode, encode, message
+from wardround.secagg.verdicts import Verdicts
+from wardround.wire import decode, encode
 
 COLLECTING, CHECKING, VOTING, BEACON = "collecting", "checking", "voting", "beacon"
 PARTITION, OPENING, DONE, FAILED = "partition", "opening", "done", "failed"
@@ -64,77 +65,6 @@ TRANSITIONS = {
 ANSWERS = {VOTING: Vote, BEACON: BeaconShare, PARTITION: Vote, OPENING: SumShares}
 
 
-@dataclass(frozen=True)
-class Patience:
-    """How long the server waits: ``collect_s`` for clients, ``answer_s`` for members; ``batch``: contributions per batch."""
-
-    collect_s: float = 60.0
-    answer_s: float = 20.0
-    batch: int = 32
-
-
-@dataclass(frozen=True, eq=False)
-class Opened:
-    """The result: cohort sums, the clients left out and the members named, with reasons."""
-
-    cohorts: tuple[CohortSum, ...]
-    refused: dict[str, str]
-    faulty: dict[int, str]
-
-
-@message(0x5061)
-@dataclass(frozen=True)
-class Judged:
-    """A member's verdict on a batch, as the server keeps it."""
-
-    member: int
-    batch: int
-    refused: tuple[Refusal, ...]
-
-
-@message(0x5062)
-@dataclass(frozen=True)
-class Faulty:
-    member: int
-    reason: str
-
-
-@message(0x5063)
-@dataclass(frozen=True, eq=False)
-class ServerState:
-    """What the server keeps of a round. Nothing in it is secret but ``entropy``, which picks random combinations."""
-
-    start: RoundStart
-    invited: tuple[str, ...]
-    state: str
-    deadline: float
-    entropy: bytes
-    kept: tuple[Kept, ...]
-    sums: tuple[U64, ...]
-    batches: tuple[tuple[str, ...], ...]
-    judged: tuple[Judged, ...]
-    faulty: tuple[Faulty, ...]
-    chosen: tuple[str, ...]
-    refused: tuple[Refusal, ...]
-    cohorts: tuple[tuple[str, ...], ...]
-    opened: bytes
-    asked: tuple[int, ...]
-    question: bytes
-    answers: tuple[bytes, ...]
-
-
-@dataclass(eq=False)
-class _Poll:
-    """A question to members and what came back."""
-
-    asked: tuple[int, ...] = ()
-    question: ToMember | None = None
-    answers: dict[int, FromMember] = field(default_factory=dict)
-
-    def complete(self, faulty: dict[int, str]) -> bool:
-        return all(member in self.answers or member in faulty for member in self.asked)
-
-
 class Server:
     """The machine of one round. ``start`` is the signed descriptor, ``invited`` the clients that may contribute.
 
@@ -147,6 +77,7 @@ class Server:
         invited: Sequence[str],
         roster: Roster,
         entropy: bytes,
+        *,
         patience: Patience = Patience(),
         verifier: Verifier | None = None,
     ) -> None:
@@ -164,14 +95,13 @@ class Server:
         self._vault = Vault(start.descriptor, self._identity)
         self._state, self._deadline = COLLECTING, 0.0
         self._waiting: list[str] = []
-        self._batches: list[tuple[str, ...]] = []
-        self._judged: dict[tuple[int, int], tuple[Refusal, ...]] = {}
+        self._verdicts = Verdicts()
         self._faulty: dict[int, str] = {}
         self._refused: dict[str, str] = {}
         self._chosen: tuple[str, ...] = ()
         self._cohorts: tuple[tuple[str, ...], ...] = ()
         self._opened = b""
-        self._poll = _Poll()
+        self._poll = Poll()
         self.result: Opened | None = None
 
     @property
@@ -247,9 +177,9 @@ class Server:
         """After ``restore``: ask again whoever has not answered."""
         if self._state == COLLECTING:
             missing = tuple(client for client in self._invited if client not in self._vault)
-            return Step((Send(self._start, clients=missing), *self._batches_again()), self._deadline)
+            return Step((Send(self._start, clients=missing), *self._verdicts.batches_again()), self._deadline)
         if self._state == CHECKING:
-            return Step(self._batches_again(), self._deadline)
+            return Step(self._verdicts.batches_again(), self._deadline)
         self._deadline = max(self._deadline, now + self._patience.answer_s)
         return Step(self._ask_again(), self._wake())
 
@@ -266,8 +196,10 @@ class Server:
                 entropy=self._entropy,
                 kept=kept,
                 sums=sums,
-                batches=tuple(self._batches),
-                judged=tuple(Judged(member, batch, refused) for (member, batch), refused in self._judged.items()),
+                batches=tuple(self._verdicts.batches),
+                judged=tuple(
+                    Judged(member, batch, refused) for (member, batch), refused in self._verdicts.judged.items()
+                ),
                 faulty=tuple(Faulty(member, reason) for member, reason in self._faulty.items()),
                 chosen=self._chosen,
                 refused=tuple(Refusal(client, reason) for client, reason in self._refused.items()),
@@ -290,16 +222,15 @@ class Server:
             raise LocalProtocolError("this state is of another round")
         self._state, self._deadline, self._entropy = kept.state, kept.deadline, kept.entropy
         self._vault.resume(kept.kept, kept.sums)
-        self._batches = list(kept.batches)
+        self._verdicts = Verdicts(list(kept.batches), {(item.member, item.batch): item.refused for item in kept.judged})
         batched = {client for batch in kept.batches for client in batch}
         self._waiting = [client for client in self._vault.clients if client not in batched]
-        self._judged = {(item.member, item.batch): item.refused for item in kept.judged}
         self._faulty = {item.member: item.reason for item in kept.faulty}
         self._refused = {item.client: item.reason for item in kept.refused}
         self._chosen, self._cohorts, self._opened = kept.chosen, kept.cohorts, kept.opened
         answers = [decode_answer(item) for item in kept.answers]
         question = decode_question(kept.question) if kept.question else None
-        self._poll = _Poll(kept.asked, question, {item.member: item for item in answers})
+        self._poll = Poll(kept.asked, question, {item.member: item for item in answers})
 
     # --- going from state to state ---
 
@@ -347,21 +278,22 @@ class Server:
     def _flush(self) -> list[Send]:
         if not self._waiting:
             return []
-        self._batches.append(tuple(self._waiting))
+        self._verdicts.batches.append(tuple(self._waiting))
         self._waiting = []
-        return [Send(self._batch(len(self._batches) - 1, member), members=(member,)) for member in self._active()]
+        return [
+            Send(self._batch(len(self._verdicts.batches) - 1, member), members=(member,)) for member in self._active()
+        ]
 
     def _batch(self, number: int, member: int) -> ShareBatch:
         return ShareBatch(
-            self._start, number, tuple(self._vault.packet(client, member) for client in self._batches[number])
+            self._start, number, tuple(self._vault.packet(client, member) for client in self._verdicts.batches[number])
         )
 
     def _batches_again(self) -> tuple[Send, ...]:
         return tuple(
             Send(self._batch(number, member), members=(member,))
             for member in self._active()
-            for number in range(len(self._batches))
-            if (member, number) not in self._judged
+            for number in self._verdicts.missing(member)
         )
 
     def _active(self) -> tuple[int, ...]:
@@ -369,9 +301,7 @@ class Server:
 
     def _judges(self) -> tuple[int, ...]:
         """Members that have judged every batch."""
-        return tuple(
-            m for m in self._active() if all((m, number) in self._judged for number in range(len(self._batches)))
-        )
+        return tuple(member for member in self._active() if not self._verdicts.missing(member))
 
     def _close(self) -> list[Send]:
         if len(self._vault) < self.descriptor.minimum:
@@ -389,16 +319,16 @@ class Server:
             transcript.checked_digest(self._identity, received.batch, named),
             received.signature,
         )
-        if not 0 <= received.batch < len(self._batches) or not set(named) <= set(self._batches[received.batch]):
-            raise RemoteProtocolError("a verdict on clients that were not asked about")
-        self._judged[received.member, received.batch] = received.refused
-        verdicts = [self._judged.get((member, received.batch)) for member in range(1, len(self._members) + 1)]
-        if self.descriptor.cohort == 0 and all(verdict == () for verdict in verdicts):
-            for client in self._batches[received.batch]:  # every member holds a good share: nobody will leave the set
+        self._verdicts.note(received.member, received.batch, received.refused)
+        if self.descriptor.cohort == 0 and self._verdicts.unanimous(received.batch, len(self._members)):
+            for client in self._verdicts.batches[
+                received.batch
+            ]:  # every member holds a good share: nobody will leave the set
                 self._vault.fold(client)
 
     def _propose(self) -> list[Send]:
-        self._exclude()
+        self._refused, aside = self._verdicts.sort_out(self._active(), self.descriptor.committee.quorum)
+        self._faulty |= aside
         judges = self._judges()
         quorum = self.descriptor.committee.quorum
         self._chosen = tuple(sorted(client for client in self._vault.clients if client not in self._refused))
@@ -414,24 +344,10 @@ class Server:
         self._enter(VOTING)
         return self._ask(Proposal(self._identity, self._chosen), judges)
 
-    def _exclude(self) -> None:
-        """Leave out who was named by a member; a member that alone names over a quarter of all is faulty itself."""
-        named: dict[str, dict[int, str]] = {}
-        for (member, _), refused in self._judged.items():
-            for refusal in refused:
-                named.setdefault(refusal.client, {})[member] = refusal.reason
-        for member in self._active():
-            alone = [client for client, reasons in named.items() if set(reasons) == {member}]
-            if len(alone) > max(1, len(self._vault) // 4) and len(self._active()) > self.descriptor.committee.quorum:
-                self._faulty[member] = f"alone refuses {len(alone)} of {len(self._vault)} clients"
-                for client in alone:
-                    del named[client]
-        self._refused = {client: next(iter(reasons.values())) for client, reasons in named.items()}
-
     # --- votes, beacon, opening ---
 
     def _ask(self, question: ToMember, members: Sequence[int]) -> list[Send]:
-        self._poll = _Poll(tuple(members), question)
+        self._poll = Poll(tuple(members), question)
         return [Send(question, members=tuple(members))]
 
     def _ask_again(self) -> tuple[Send, ...]:

@@ -7,7 +7,8 @@ samples; docs/protocol/secagg.md, section What the sums leak): core-SVP classica
 the least of uSVP, BDD and dual-hybrid under MATZOV. For comparison ML-KEM-512 has 118 / 107 / about 140.
 
 Largest moduli: k <= 25 at n = 1024 and k <= 49 at n = 2048 lie inside the quantum-128 column of the homomorphic
-encryption standard and above ML-KEM-512 on core-SVP even after the worst hint. A client refuses a suite that is not in this table.
+encryption standard and above ML-KEM-512 on core-SVP even after the worst hint. A client refuses a suite that is not
+in this table.
 """
 
 from __future__ import annotations
