@@ -1,13 +1,15 @@
 """docs/reference/rules.md names every strategy, and its numbers are the ones the code gives."""
 
+import dataclasses
+import inspect
 import re
 from pathlib import Path
 
 import pytest
 
-from wardround.aggregate.optimise import OPTIMISERS
+from wardround.aggregate.optimise import OPTIMISERS, ServerOptimiser
 from wardround.aggregate.pre import PRE
-from wardround.aggregate.rules import RULES
+from wardround.aggregate.rules import RULES, Rule
 from wardround.aggregate.tolerance import clean_majority, majority_bound
 from wardround.attacks.adversaries import ATTACKS
 
@@ -39,3 +41,11 @@ def test_the_table_of_cohorts_holds_the_numbers_of_the_code() -> None:
 def test_names_are_unique() -> None:
     for names in NAMES.values():
         assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("strategy", [*RULES, *OPTIMISERS], ids=lambda cls: cls.name)
+def test_every_key_is_explained_where_the_command_line_looks(strategy: type[Rule] | type[ServerOptimiser]) -> None:
+    text = inspect.getdoc(strategy) or ""
+    assert text.split("\n")[0].endswith("."), "the first line stands alone in `wardround strategies`"
+    for key in dataclasses.fields(strategy):  # type: ignore[arg-type]
+        assert re.search(rf"^    [\w, ]*\b{key.name}\b[\w, ]*:", text, re.MULTILINE), f"{key.name} is not explained"

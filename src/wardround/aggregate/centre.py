@@ -71,8 +71,9 @@ class GeometricMedian(Rule):
 
 @dataclass(frozen=True)
 class CentredClipping(Rule):
-    """The last result, moved by the mean of the rows' clipped distances from it: what hostile rows add up to over time
-    is bounded by the clipping norm. Policy weights are ignored.
+    """The last result, moved by the mean of the rows' clipped distances from it.
+
+    What hostile rows add up to over time is bounded by the clipping norm. Policy weights are ignored.
 
     Attributes:
         clip_norm: the norm C; 0 takes the median distance to the current centre, afresh at every step.

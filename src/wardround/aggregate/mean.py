@@ -20,7 +20,10 @@ from wardround.aggregate.rule import Decision, Rule, Votes
 
 @dataclass(frozen=True)
 class Mean(Rule):
-    """The mean weighted by the server's policy: FedAvg. One hostile row moves it anywhere; nothing is faster."""
+    """The mean weighted by the server's policy: FedAvg.
+
+    One hostile row moves it anywhere; nothing is faster.
+    """
 
     name: ClassVar[str] = "mean"
 
@@ -44,8 +47,9 @@ class UniformMean(Mean):
 
 @dataclass(frozen=True)
 class NormClipping(Mean):
-    """The policy-weighted mean of rows cut to a norm: a hostile row is not found, but moves the mean by at most its
-    weight times that norm.
+    """The policy-weighted mean of rows cut to a norm.
+
+    A hostile row is not found, but moves the mean by at most its weight times that norm.
 
     Attributes:
         clip_norm: the norm C; 0 takes the median norm of the round's rows, which a hostile minority cannot lift over

@@ -25,8 +25,9 @@ TINY = np.finfo(np.float64).tiny
 
 @dataclass(frozen=True)
 class FLTrust(Rule):
-    """Rows weighted by how well they agree with the server's own update and cut or stretched to its length. The default
-    for cohorts of three clients and more, where most cohorts hold a liar; policy weights are ignored.
+    """Rows weighted by how well they agree with the server's own update, cut or stretched to its length.
+
+    The default for cohorts of three clients and more, where most cohorts hold a liar. Policy weights are ignored.
     """
 
     name: ClassVar[str] = "fltrust"
@@ -69,8 +70,9 @@ class FLTrust(Rule):
 
 @dataclass(frozen=True)
 class Zeno(Rule):
-    """The mean of the rows that lower the root set's loss most; policy weights are ignored. Costs one evaluation of the
-    root set per row.
+    """The mean of the rows that lower the root set's loss most.
+
+    Costs one evaluation of the root set per row. Policy weights are ignored.
 
     Attributes:
         penalty: rho, what a row pays for its squared norm.

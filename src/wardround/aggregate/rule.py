@@ -13,6 +13,7 @@ number of rows) ignore them; the class docstring says which use them.
 
 from __future__ import annotations
 
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -103,7 +104,7 @@ class Rule(ABC):
     """A robust rule. Subclasses decide; gate, pre-aggregation and the weighted sum are the same for all.
 
     Attributes:
-        pre: pre-aggregations in this order: ``nnm``, ``bucketing``, ``arc``.
+        pre: pre-aggregations, applied in the order given: any of ``nnm``, ``bucketing``, ``arc``.
         hostile: share of the rows that is assumed hostile; the rule and its pre-aggregations are set for it.
         norm_limit: rows longer than this are refused; 0 for no limit of your own.
         bucket_size: rows that ``bucketing`` averages into one.
@@ -117,6 +118,13 @@ class Rule(ABC):
     hostile: float = 0.2
     norm_limit: float = 0.0
     bucket_size: int = 2
+
+    def __init_subclass__(cls) -> None:
+        """Every rule's docstring explains the shared keys too: ``wardround explain`` prints it beside all keys."""
+        super().__init_subclass__()
+        own = inspect.cleandoc(cls.__doc__ or "")
+        shared = inspect.cleandoc(Rule.__doc__ or "").partition("Attributes:\n")[2]
+        cls.__doc__ = f"{own}\n{shared}" if "Attributes:\n" in own else f"{own}\n\nAttributes:\n{shared}"
 
     def __post_init__(self) -> None:
         if not 0 <= self.hostile < 1:

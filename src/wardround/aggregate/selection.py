@@ -23,8 +23,10 @@ from wardround.arrays import F32, F64, I64, Bool
 
 @dataclass(frozen=True)
 class Krum(Rule):
-    """The one row that is nearest to its neighbours. It picks a single client, which on non-IID data costs quality even
-    when nobody attacks: for comparison, not for use. Policy weights are ignored.
+    """The one row that is nearest to its neighbours.
+
+    It picks a single client, which on non-IID data costs quality even when nobody attacks: for comparison, not for use.
+    Policy weights are ignored.
     """
 
     name: ClassVar[str] = "krum"
@@ -38,8 +40,9 @@ class Krum(Rule):
 
 @dataclass(frozen=True)
 class MultiKrum(Krum):
-    """The mean of the rows with the best Krum scores; policy weights are ignored (a client's claimed weight could make
-    its row the whole mean).
+    """The mean of the rows with the best Krum scores.
+
+    Policy weights are ignored: a weight that a client can influence could make its row the whole mean.
 
     Attributes:
         select: rows that are averaged; 0 for all but the assumed hostile ones.
@@ -61,8 +64,10 @@ class MultiKrum(Krum):
 
 @dataclass(frozen=True)
 class Bulyan(Rule):
-    """Repeated Krum, then a trimmed mean around the median of the chosen rows. Survives a quarter of the rows, also
-    when hostile rows hide a large step in one coordinate; policy weights are ignored.
+    """Repeated Krum, then a trimmed mean around the median of the chosen rows.
+
+    Survives a quarter of the rows, also when hostile ones hide a large step in one coordinate. Where rows tie, as they
+    do after ``nnm``, the earlier one is chosen. Policy weights are ignored.
     """
 
     name: ClassVar[str] = "bulyan"

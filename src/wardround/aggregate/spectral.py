@@ -27,8 +27,10 @@ TINY = np.finfo(np.float64).tiny
 
 @dataclass(frozen=True)
 class DnC(Rule):
-    """The mean of the rows that do not stand out. Better than the trimmed mean while the share of hostile rows is below
-    its setting, and falls suddenly above; policy weights are ignored.
+    """The mean of the rows that do not stand out.
+
+    Better than the trimmed mean while the share of hostile rows is below its setting, and falls suddenly above. Policy
+    weights are ignored.
 
     Attributes:
         removal: rows removed per assumed hostile row (the paper's c).
