@@ -76,11 +76,12 @@ CASES = (
 )
 
 
-def run(case: Case, seed: int, data: Path, runs: Path) -> dict[str, Any]:
+def run(case: Case, seed: int, folders: tuple[Path, Path], workers: int) -> dict[str, Any]:
     """The figures of one seed."""
     path = ROOT / "experiments" / f"{case.experiment}.toml"
-    text = override(path.read_text(encoding="utf-8"), list(case.sets), path.name)
+    text = override(path.read_text(encoding="utf-8"), [*case.sets, f"run.workers={workers}"], path.name)
     began = time.perf_counter()
+    data, runs = folders
     folder = start_run(text, path.name, Options(data, runs, seed, "bench/quality.py"), ignore)
     metrics = folder.json("metrics.json")
     figures: dict[str, Any] = {
@@ -114,6 +115,7 @@ def main() -> None:
     )
     parser.add_argument("--only", default="")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--workers", type=int, default=0)
     options = parser.parse_args()
     results = json.loads(OUT.read_text()) if OUT.exists() else {"cases": {}}
     with tempfile.TemporaryDirectory() as runs:
@@ -121,7 +123,7 @@ def main() -> None:
             if options.only not in case.name:
                 continue
             print(case.name, flush=True)
-            seeds = {str(seed): run(case, seed, options.data, Path(runs)) for seed in options.seeds}
+            seeds = {str(seed): run(case, seed, (options.data, Path(runs)), options.workers) for seed in options.seeds}
             results["cases"][case.name] = {"experiment": case.experiment, "sets": list(case.sets), "seeds": seeds}
             results |= {"machine": machine(), "date": time.strftime("%Y-%m-%d")}
             OUT.write_text(json.dumps(results, indent=1) + "\n")

@@ -47,7 +47,7 @@ class Rounds:
             autoencoders validation ROC-AUC).
         cohort_size: clients whose answers are summed before the rule sees them; 0: all in one cohort.
         weighting: the server's policy for clients' weights: by ``rows`` (at most ``weight_cap``), their ``sqrt``, or ``uniform``.
-        weight_cap: no client weighs more than this many rows.
+        weight_cap: no client weighs more than this; 0: four times the mean, known from the summed label counts.
         exchange_retries: how often set-up is tried again when too few clients answer.
     """
 
@@ -56,11 +56,11 @@ class Rounds:
     keep: Literal["last", "best"] = "last"
     cohort_size: int = 0
     weighting: Literal["rows", "sqrt", "uniform"] = "rows"
-    weight_cap: int = 100_000
+    weight_cap: int = 0
     exchange_retries: int = 20
 
     def __post_init__(self) -> None:
-        for name, least in (("count", 1), ("measure_every", 1), ("cohort_size", 0), ("weight_cap", 1)):
+        for name, least in (("count", 1), ("measure_every", 1), ("cohort_size", 0), ("weight_cap", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be {least} or more, not {getattr(self, name)}")
 

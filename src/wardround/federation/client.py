@@ -5,6 +5,7 @@ an argument, so the same machine runs in the simulator over slices of one table 
 
     IDLE --AskStatistics/AskErrors/AskMeasures--> IDLE   (answers)
     IDLE --AskTraining--> TRAINING --trained--> IDLE     (answers)
+    TRAINING --any newer ask--> as in IDLE               (the server has gone on: the job is dropped)
     a message that was answered before is answered again with the same bytes, and changes nothing
 """
 
@@ -18,9 +19,9 @@ import numpy as np
 
 from wardround.arrays import F32, F64, I64
 from wardround.errors import LocalProtocolError, RemoteProtocolError
-from wardround.federation import pipeline
+from wardround.federation import measure, pipeline
 from wardround.federation.algorithms import EMPTY
-from wardround.federation.messages import Answer, Ask, AskErrors, AskStatistics, AskTraining
+from wardround.federation.messages import Answer, Ask, AskErrors, AskMeasures, AskStatistics, AskTraining
 from wardround.federation.plan import Plan, Prepared, prepare
 from wardround.rng import stream
 from wardround.training.task import Engine, Job, Rows, Trained
@@ -39,7 +40,13 @@ TRANSITIONS: dict[State, dict[str, State]] = {
         "AskMeasures": State.IDLE,
         "AskTraining": State.TRAINING,
     },
-    State.TRAINING: {"trained": State.IDLE, "AskTraining": State.TRAINING},
+    State.TRAINING: {
+        "trained": State.IDLE,
+        "AskStatistics": State.IDLE,
+        "AskErrors": State.IDLE,
+        "AskMeasures": State.IDLE,
+        "AskTraining": State.TRAINING,
+    },
 }
 
 
@@ -89,11 +96,17 @@ class Client:
     def state(self) -> ClientState:
         return self._state
 
+    @property
+    def doing(self) -> State:
+        """Where the machine stands in ``TRANSITIONS``; a restart forgets a job, and the server's next message brings it back."""
+        return State.IDLE if self._asked is None else State.TRAINING
+
     def receive(self, ask: Ask, data: LocalData, engine: Engine | None) -> Answer | Job:
         """The answer to ``ask``, or the training job whose result ``trained`` turns into the answer.
 
         Raises:
-            RemoteProtocolError: another schema, an exchange that is over, or no preparation where one is needed.
+            RemoteProtocolError: another schema, an exchange that is over, no preparation where one is needed, or
+                vectors that do not fit the model; the machine stays as it was.
         """
         if ask.schema != self._plan.schema.id:
             raise RemoteProtocolError(
@@ -103,9 +116,11 @@ class Client:
             return self._state.last
         if ask.exchange <= self._state.answered:
             raise RemoteProtocolError(f"exchange {ask.exchange} is over; {self._state.answered} was answered already")
+        if self._asked is not None and ask.exchange < self._asked.exchange:
+            raise RemoteProtocolError(f"exchange {ask.exchange} is over; {self._asked.exchange} is being worked on")
         if isinstance(ask, AskStatistics):
             return self._answer(pipeline.statistics(self._plan, ask.exchange, *data.raw()))
-        prepared = self._prepare(ask.preparation)
+        prepared = self._prepare(ask)
         if isinstance(ask, AskTraining):
             self._asked = ask
             return self._job(ask, data, prepared)
@@ -122,11 +137,10 @@ class Client:
         Raises:
             LocalProtocolError: no job was given out.
         """
-        asked = self._asked
-        if asked is None:
+        asked, prepared = self._asked, self._prepared
+        if asked is None or prepared is None:
             raise LocalProtocolError("trained() without a training job")
-        self._asked = None
-        answer, memory = pipeline.contribute(self._plan, asked, result, self._state.memory)
+        answer, memory = pipeline.contribute(self._plan, prepared.heaviest, asked, result, self._state.memory)
         self._state = replace(self._state, memory=memory)
         return self._answer(answer)
 
@@ -145,18 +159,32 @@ class Client:
             class_weights=prepared.class_weights,
         )
 
-    def _prepare(self, totals: F64 | None) -> Prepared:
+    def _prepare(self, ask: AskTraining | AskErrors | AskMeasures) -> Prepared:
+        totals, prepared = ask.preparation, self._prepared
         if totals is not None and (self._state.totals is None or not np.array_equal(totals, self._state.totals)):
             try:
-                self._prepared = prepare(self._plan, totals)
+                prepared = prepare(self._plan, totals)
             except ValueError as error:
                 raise RemoteProtocolError(f"the federation's statistics do not fit the schema: {error}") from error
-        if totals is not None:
-            self._state = replace(self._state, totals=totals)
-        if self._prepared is None:
+        if prepared is None:
             raise RemoteProtocolError("the server has not sent the federation's statistics yet")
-        return self._prepared
+        self._fits(ask, prepared)
+        if totals is not None:
+            self._prepared, self._state = prepared, replace(self._state, totals=totals)
+        return prepared
+
+    def _fits(self, ask: AskTraining | AskErrors | AskMeasures, prepared: Prepared) -> None:
+        d = prepared.layout.size
+        due: dict[str, tuple[F32 | F64, tuple[int, ...]]] = {"parameters": (ask.parameters, (d,))}
+        if isinstance(ask, AskTraining):
+            due["broadcast"] = (ask.broadcast, self._plan.algorithm.broadcast(EMPTY, d).shape)
+        if isinstance(ask, AskMeasures) and ask.errors.size:
+            due["errors"] = (ask.errors, (measure.error_size(len(prepared.preprocessor.names)),))
+        for name, (vector, shape) in due.items():
+            if vector.shape != shape or not np.isfinite(vector).all():
+                raise RemoteProtocolError(f"the server's {name} {vector.shape} should be {shape} finite numbers")
 
     def _answer(self, answer: Answer) -> Answer:
+        self._asked = None
         self._state = replace(self._state, answered=answer.exchange, last=answer)
         return answer

@@ -51,9 +51,12 @@ def error_moments(outputs: F32, x: F32) -> F64:
 
 
 def scores(plan: Plan, outputs: F32, x: F32, errors: F64) -> F64:
-    """Attack score [n] of each row; higher is more suspicious."""
+    """Attack score [n] of each row; higher is more suspicious. Empty ``errors`` (no client has sent any yet): an
+    autoencoder's inputs count alike.
+    """
     if plan.model.unsupervised:
-        return metrics.anomaly_scores(outputs, x, errors[1:] / max(errors[0], 1.0))
+        typical = errors[1:] / max(errors[0], 1.0) if errors.size else np.ones(x.shape[1])
+        return metrics.anomaly_scores(outputs, x, typical)
     if plan.labels.benign is None:
         return np.zeros(len(x))
     return metrics.attack_scores(outputs, plan.labels.benign)

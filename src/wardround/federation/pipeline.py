@@ -32,12 +32,12 @@ LOSS_CAP = 1000.0  # keeps the summed loss a bounded whole number
 
 
 def statistics(plan: Plan, exchange: int, x: F32, y: I64) -> Answer:
-    """Client, set-up: sums over the training rows, then label counts; the server sees only the federation's total."""
+    """Client, set-up: 1, sums over the training rows, label counts; the server sees only the federation's total."""
     counts = label_counts(y, plan.classes)
-    return Answer(exchange, EMPTY, np.concatenate([plan.scaling.statistics(plan.schema, x), counts]))
+    return Answer(exchange, EMPTY, np.concatenate([[1.0], plan.scaling.statistics(plan.schema, x), counts]))
 
 
-def contribute(plan: Plan, ask: AskTraining, trained: Trained, memory: F32) -> tuple[Answer, F32]:
+def contribute(plan: Plan, heaviest: int, ask: AskTraining, trained: Trained, memory: F32) -> tuple[Answer, F32]:
     """Client, every round: (what enters the sum, new memory). Counts: weight, loss x weight in thousandths, steps.
 
     A client whose training diverged weighs nothing: one NaN in a protected sum would cost its whole cohort the round.
@@ -45,8 +45,8 @@ def contribute(plan: Plan, ask: AskTraining, trained: Trained, memory: F32) -> t
     block, kept = plan.algorithm.block(trained, plan.training, memory, ask.broadcast)
     if not (np.isfinite(block).all() and np.isfinite(trained.loss)):
         return Answer(ask.exchange, np.zeros_like(block), np.zeros(TRAINING_COUNTS)), memory
-    weight = plan.weight(trained.rows)
-    update = (block * np.float32(weight / plan.heaviest)).astype(np.float32)
+    weight = plan.weight(trained.rows, heaviest)
+    update = (block * np.float32(weight / heaviest)).astype(np.float32)
     counts = np.array([weight, round(1000 * min(trained.loss, LOSS_CAP) * weight), trained.steps], dtype=np.float64)
     return Answer(ask.exchange, update, counts), kept
 
@@ -65,9 +65,10 @@ def measures(plan: Plan, ask: AskMeasures, engine: Engine, rows: Rows) -> Answer
 
 @dataclass(frozen=True, eq=False)
 class Moment:
-    """This round: ``share`` of all clients answered; ``rng`` is the rule's own stream."""
+    """This round: ``share`` of all clients answered; the ``heaviest`` weight there is; ``rng``: the rule's own stream."""
 
     share: float
+    heaviest: int
     rng: np.random.Generator
 
 
@@ -98,7 +99,7 @@ def combine(plan: Plan, sums: list[CohortSum], parameters: F32, carried: Carried
     Raises:
         RoundError: no cohort's mean can be used.
     """
-    rows, weights = means(sums, plan.heaviest)
+    rows, weights = means(sums, moment.heaviest)
     mean = plan.rule.combine(rows, weights, Context(rng=moment.rng), carried.rule)
     delta, algorithm = plan.algorithm.delta(mean.vector, carried.algorithm, parameters.size, moment.share)
     moved, optimiser = plan.optimiser.apply(carried.optimiser, parameters, delta)

@@ -34,8 +34,8 @@ class Schedule:
 class Plan:
     """Everything fixed for a federation.
 
-    ``weighting`` and ``weight_cap`` are the server's policy for clients' weights; a client's weight is a whole number of
-    at most ``weight_cap``, so that no client can claim more.
+    ``weighting`` and ``weight_cap`` are the server's policy for clients' weights: whole numbers, none above the cap
+    (0: set from the summed statistics), so that no client can claim more.
     """
 
     schema: Schema
@@ -54,44 +54,50 @@ class Plan:
     def classes(self) -> int:
         return len(self.labels.names)
 
-    def weight(self, rows: int) -> int:
+    def weight(self, rows: int, heaviest: int) -> int:
         """A client's weight: 0 without rows."""
         if rows == 0:
             return 0
+        wanted = {"rows": rows, "sqrt": max(1, round(rows**0.5)), "uniform": 1}[self.weighting]
+        return min(heaviest, wanted)
+
+    def heaviest(self, rows: float, clients: float) -> int:
+        """The cap on weights: ``weight_cap``, or by default four times the mean (rows and clients come as sums)."""
         if self.weighting == "uniform":
             return 1
-        return min(self.weight_cap, rows if self.weighting == "rows" else max(1, round(rows**0.5)))
-
-    @property
-    def heaviest(self) -> int:
-        """The largest weight there is: updates are scaled by weight / heaviest, so none leaves [-1, 1] times its block."""
-        return 1 if self.weighting == "uniform" else self.weight_cap
+        mean = rows / max(clients, 1.0)
+        typical = mean if self.weighting == "rows" else mean**0.5
+        return self.weight_cap or max(1, round(4 * typical))
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
     """What the federation's summed statistics say: the same for everyone who knows the sum.
 
-    ``layout`` of the model for the inputs found; ``class_weights`` [classes] or None; ``prior`` [classes]: label shares.
+    ``layout`` of the model for the inputs found; ``class_weights`` [classes] or None; ``prior`` [classes]: label shares;
+    ``heaviest``: the largest weight a client can have. Updates are scaled by weight / heaviest, so that none leaves
+    [-1, 1] times its block, whatever is claimed.
     """
 
     preprocessor: Preprocessor
     layout: Layout
     class_weights: F32 | None
     prior: F64
+    heaviest: int
 
 
 def prepare(plan: Plan, totals: F64) -> Prepared:
-    """Read the summed statistics (scaling statistics, then label counts [classes]).
+    """Read the summed statistics: clients, scaling statistics, label counts [classes].
 
     Raises:
         ValueError: the totals do not fit the schema.
     """
     counts = totals[-plan.classes :]
-    preprocessor = plan.scaling.fit(plan.schema, totals[: -plan.classes])
+    preprocessor = plan.scaling.fit(plan.schema, totals[1 : -plan.classes])
     inputs = len(preprocessor.names)
     layout = plan.model.layout(inputs, plan.classes)
-    return Prepared(preprocessor, layout, class_weights(plan, counts), counts / max(counts.sum(), 1.0))
+    heaviest = plan.heaviest(float(counts.sum()), float(totals[0]))
+    return Prepared(preprocessor, layout, class_weights(plan, counts), counts / max(counts.sum(), 1.0), heaviest)
 
 
 def class_weights(plan: Plan, counts: F64) -> F32 | None:

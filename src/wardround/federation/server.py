@@ -240,7 +240,7 @@ class Server:
             raise LocalProtocolError(f"begin() in phase {self._state.phase}, open: {self._open is not None}")
         if self._state.failures > self._plan.schedule.retries:
             raise RoundError(
-                f"set-up was given up {self._state.failures} times: fewer than {self._policy.minimum} clients answer"
+                f"set-up failed {self._state.failures} times: fewer than {self._policy.minimum} clients answer, or none has rows"
             )
         self._state = replace(self._state, exchange=self._state.exchange + 1)
         invited = tuple(reachable)
@@ -265,7 +265,8 @@ class Server:
         """One client's answer.
 
         Raises:
-            RemoteProtocolError: an unknown or uninvited peer, a second answer, another exchange, a wrong shape.
+            RemoteProtocolError: an unknown or uninvited peer, a second answer, another exchange, a wrong shape, numbers
+                that are not finite, a weight that the policy does not allow; nothing changes.
         """
         del now
         opened = self._open
@@ -323,10 +324,15 @@ class Server:
             raise RemoteProtocolError(
                 f"{peer} sent {answer.update.shape} update and {answer.counts.shape} counts, ({update},) and ({counts},) are due",
             )
+        if not (np.isfinite(answer.update).all() and np.isfinite(answer.counts).all()):
+            raise RemoteProtocolError(f"{peer} sent numbers that are not finite")
+        heaviest = self._prepared.heaviest if self._prepared else 0
+        if self.phase is Phase.TRAINING and not 0 <= answer.counts[0] <= heaviest:
+            raise RemoteProtocolError(f"{peer} claims weight {answer.counts[0]:g}, at most {heaviest} is allowed")
 
     def _expected_counts(self) -> int:
         if self.phase is Phase.STATISTICS:
-            return self._plan.scaling.size(self._plan.schema) + self._plan.classes
+            return 1 + self._plan.scaling.size(self._plan.schema) + self._plan.classes
         if self.phase is Phase.TRAINING:
             return pipeline.TRAINING_COUNTS
         if self.phase is Phase.ERRORS:
@@ -347,13 +353,12 @@ class Server:
     def _close_statistics(self, opened: _Exchange, sums: list[CohortSum], now: float) -> list[Event]:
         del now
         if not sums:
-            self._state = replace(self._state, failures=self._state.failures + 1)
-            self._move("short")
-            return [
-                Note("setup.short", f"{len(opened.answered)} of {len(opened.invited)} clients answered set-up: again")
-            ]
+            return self._again(f"{len(opened.answered)} of {len(opened.invited)} clients answered set-up")
         totals = sums[0].counts
-        self._prepared = prepare(self._plan, totals)
+        try:
+            self._prepared = prepare(self._plan, totals)
+        except ValueError as error:  # nobody who answered has rows, or all rows are alike: others may answer next time
+            return self._again(str(error))
         inputs = len(self._prepared.preprocessor.names)
         parameters = self._plan.model.init(inputs, self._plan.classes, stream(self._seed, "init"))
         carried = replace(self._state.carried, optimiser=self._plan.optimiser.init(parameters.size))
@@ -366,6 +371,11 @@ class Server:
                 f"statistics of {sums[0].clients} clients: {inputs} model inputs, {parameters.size} parameters",
             )
         ]
+
+    def _again(self, why: str) -> list[Event]:
+        self._state = replace(self._state, failures=self._state.failures + 1)
+        self._move("short")
+        return [Note("setup.short", f"{why}: again")]
 
     def _close_training(self, opened: _Exchange, sums: list[CohortSum], now: float) -> list[Event]:
         s = self._state
@@ -383,7 +393,9 @@ class Server:
             raise RoundError("too few clients answered")
         if not sum(row.counts[0] for row in sums) > 0:
             raise RoundError("no answer carries weight")
-        moment = Moment(len(opened.answered) / len(self._peers), stream(self._seed, "rule", self._state.round))
+        assert self._prepared is not None, "rounds come after set-up"
+        share = len(opened.answered) / len(self._peers)
+        moment = Moment(share, self._prepared.heaviest, stream(self._seed, "rule", self._state.round))
         return pipeline.combine(self._plan, sums, self._state.parameters, self._state.carried, moment)
 
     def _after_round(self, enough: bool) -> str:
