@@ -52,7 +52,7 @@ def describe(key: str, cls: type) -> str:
     lines = [key, "", inspect.getdoc(cls) or "", "", f"[{table}]"]
     if kind:
         lines.append(f'use = "{use}"')
-    lines += [f"{f.name} = {_default(f)}" for f in dataclasses.fields(cls) if f.init]
+    lines += [f"{f.name} = {default_of(f)}" for f in dataclasses.fields(cls) if f.init]
     return "\n".join(lines) + "\n"
 
 
@@ -69,7 +69,8 @@ def _classes() -> dict[str, type]:
     return found
 
 
-def _default(field: dataclasses.Field[Any]) -> str:
+def default_of(field: dataclasses.Field[Any]) -> str:
+    """A key's default as TOML writes it."""
     if field.default is not dataclasses.MISSING:
         value = field.default
     elif field.default_factory is not dataclasses.MISSING:
