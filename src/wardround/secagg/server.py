@@ -177,9 +177,9 @@ class Server:
         """After ``restore``: ask again whoever has not answered."""
         if self._state == COLLECTING:
             missing = tuple(client for client in self._invited if client not in self._vault)
-            return Step((Send(self._start, clients=missing), *self._verdicts.batches_again()), self._deadline)
+            return Step((Send(self._start, clients=missing), *self._again()), self._deadline)
         if self._state == CHECKING:
-            return Step(self._verdicts.batches_again(), self._deadline)
+            return Step(self._again(), self._deadline)
         self._deadline = max(self._deadline, now + self._patience.answer_s)
         return Step(self._ask_again(), self._wake())
 
@@ -289,7 +289,7 @@ class Server:
             self._start, number, tuple(self._vault.packet(client, member) for client in self._verdicts.batches[number])
         )
 
-    def _batches_again(self) -> tuple[Send, ...]:
+    def _again(self) -> tuple[Send, ...]:
         return tuple(
             Send(self._batch(number, member), members=(member,))
             for member in self._active()
