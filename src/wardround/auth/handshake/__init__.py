@@ -1,0 +1,1 @@
+"""The three-message handshake (pqIKpsk): symmetric state, message layouts, gate, and one file per role."""
