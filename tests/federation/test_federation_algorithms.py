@@ -25,7 +25,7 @@ def test_fednova_does_not_let_many_steps_pull_harder() -> None:
     nova = FedNova()
     slow, _ = nova.block(trained(1.0, steps=1), TRAINING, EMPTY, EMPTY)
     fast, _ = nova.block(trained(-10.0, steps=10), TRAINING, EMPTY, EMPTY)
-    delta, _ = nova.delta((slow + fast) / 2, EMPTY, D, 1.0)
+    delta, _ = nova.delta(np.float32(0.5) * (slow + fast), EMPTY, D, 1.0)
     assert np.allclose(delta, 0.0)  # per step they pull equally hard, in opposite directions
 
 
@@ -45,7 +45,9 @@ def test_scaffold_variates_are_the_mean_gradients() -> None:
     assert np.allclose(memory, gradient)
     _, state = scaffold.delta(block, EMPTY, D, share=0.5)
     assert np.allclose(state, gradient / 2)  # half of the clients took part
-    assert np.allclose(scaffold.correct(memory, state).gradient, gradient / 2 - gradient)
+    correction = scaffold.correct(memory, state).gradient
+    assert correction is not None
+    assert np.allclose(correction, gradient / 2 - gradient)
 
 
 def test_scaffold_learns_nothing_from_a_client_without_rows() -> None:

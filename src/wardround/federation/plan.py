@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,7 +59,7 @@ class Plan:
         """A client's weight: 0 without rows."""
         if rows == 0:
             return 0
-        wanted = {"rows": rows, "sqrt": max(1, round(rows**0.5)), "uniform": 1}[self.weighting]
+        wanted = {"rows": rows, "sqrt": max(1, round(math.sqrt(rows))), "uniform": 1}[self.weighting]
         return min(heaviest, wanted)
 
     def heaviest(self, rows: float, clients: float) -> int:
@@ -66,8 +67,8 @@ class Plan:
         if self.weighting == "uniform":
             return 1
         mean = rows / max(clients, 1.0)
-        typical = mean if self.weighting == "rows" else mean**0.5
-        return self.weight_cap or max(1, round(4 * typical))
+        typical: float = mean if self.weighting == "rows" else mean**0.5
+        return self.weight_cap or max(1, int(4 * typical + 0.5))
 
 
 @dataclass(frozen=True, eq=False)
