@@ -1,0 +1,45 @@
+"""The tables of docs/protocol/secagg.md are printed from the code: `python tests/secagg/test_secagg_docs.py` rewrites them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from wardround.secagg import messages
+from wardround.secagg.explain import dithered_rows, markdown, preset_rows, suite_rows
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "protocol" / "secagg.md"
+TABLES = {"presets": preset_rows, "suites": suite_rows, "dithered": dithered_rows}
+
+
+def refreshed(text: str) -> str:
+    for name, rows in TABLES.items():
+        pattern = re.compile(rf"(<!-- code: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        text, count = pattern.subn(lambda m, r=rows: m[1] + markdown(r()) + "\n" + m[2], text)  # type: ignore[misc]
+        assert count == 1, name
+    return text
+
+
+def test_tables_are_fresh() -> None:
+    assert DOCUMENT.read_text() == refreshed(DOCUMENT.read_text())
+
+
+def test_every_message_of_a_round_is_named() -> None:
+    text = DOCUMENT.read_text()
+    inner = {
+        "RosterEntry",
+        "Roster",
+        "EpochInvitation",
+        "EpochContact",
+        "Refusal",
+        "ContactsChecked",
+        "Descriptor",
+        "SharePacket",
+    }
+    for name, kind in vars(messages).items():
+        if hasattr(kind, "__wire_tag__") and kind.__module__ == messages.__name__ and name not in inner:
+            assert name in text, name
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(refreshed(DOCUMENT.read_text()))
