@@ -157,5 +157,5 @@ class Stack:
 
 def blocks(d: int, rows: int) -> Iterator[tuple[int, int]]:
     """Column ranges (from, to) of a width at which ``rows`` rows fit the cache."""
-    width = min(16384, max(1024, BLOCK_VALUES // max(rows, 1)))
+    width = min(8192, max(1024, BLOCK_VALUES // max(rows, 1)))
     return ((a, min(a + width, d)) for a in range(0, d, width))
