@@ -230,7 +230,7 @@ def test_who_stole_the_registry_cannot_be_a_device() -> None:
     victim = w.devices[0]
 
     class Forged(DeviceIdentity):
-        device_id = victim.device_id  # type: ignore[assignment]
+        device_id = victim.device_id
 
     thief = Forged(w.suite, FEDERATION, w.suite.kem.key(bytes(64)), victim.psk, victim.server_public)
     initiator = Initiator(thief, Memory())

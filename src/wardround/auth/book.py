@@ -139,9 +139,11 @@ class Book:
         """
         session = self._live(session_id)
         token = self.token
+        if session.sealed_round == token.round:
+            return session.announced  # the same bytes: a second text under this round's key would break its nonce
         twin = session.copy()
         twin.advance(token.round)
-        offer = twin.offer(entropy) if twin.heal_due() and twin.sealed_round != token.round else b""
+        offer = twin.offer(entropy) if twin.heal_due() else b""
         text = Announcement(
             token.epoch,
             token.round,
@@ -151,9 +153,9 @@ class Book:
             token.max_bytes,
             offer,
         )
-        sealed = records.seal_announcement(twin, text)
+        twin.announced = records.seal_announcement(twin, text)
         session.replace_with(twin)
-        return sealed
+        return session.announced
 
     def accept(self, session_id: bytes, record: bytes) -> Accepted:
         """Count a record of the current round.

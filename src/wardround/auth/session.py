@@ -82,6 +82,7 @@ class SessionBytes:
     sealed_round: int
     sealed_digest: bytes
     opened_round: int
+    announced: bytes
 
 
 @dataclass
@@ -105,6 +106,7 @@ class Session:
     sealed_round: int = -1
     sealed_digest: bytes = b""
     opened_round: int = -1
+    announced: bytes = field(default=b"", repr=False)  # the server's last announcement, to repeat it byte for byte
     state: State = State.LIVE
 
     @classmethod
