@@ -8,6 +8,7 @@ products; equal to the bit for equal chunks).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -54,6 +55,18 @@ class LocalTraining:
     weight_decay: float = 0.0
     clip_norm: float = 0.0
     class_weighting: Literal["none", "balanced", "sqrt"] = "none"
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("steps", 0), ("batch_size", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be {least} or more, not {getattr(self, name)}")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be above 0, not {self.learning_rate}")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must be at least 0 and below 1, not {self.momentum}")
+        for name in ("weight_decay", "clip_norm"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True, eq=False)
