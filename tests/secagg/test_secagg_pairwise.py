@@ -9,7 +9,7 @@ import pytest
 
 from wardround.errors import AuthError, RemoteProtocolError, RoundError
 from wardround.rng import stream
-from wardround.secagg import in_memory, pairwise
+from wardround.secagg import in_memory, pairwise, summation
 from wardround.secagg.client import Plain
 from wardround.secagg.parameters import Lattice
 
@@ -28,7 +28,7 @@ def plan(neighbours: Any = 6) -> Any:
 
 @pytest.mark.parametrize("gone", [(), ("gw-03",), ("gw-00", "gw-05")])
 def test_sums_are_exact_with_clients_vanishing_before_their_input(gone: Any) -> None:
-    row = in_memory.pairwise_sum(plan(), plain, SEED, frozenset(gone))
+    row = summation.pairwise_sum(plan(), plain, SEED, frozenset(gone))
     left = [n for n in NAMES if n not in gone]
     assert row.clients == tuple(left)
     assert np.array_equal(row.counts, sum(plain(n).counts for n in left))
@@ -37,13 +37,13 @@ def test_sums_are_exact_with_clients_vanishing_before_their_input(gone: Any) -> 
 
 def test_too_many_lost_neighbours_fail_the_round() -> None:
     with pytest.raises(RoundError, match="shares of a secret"):
-        in_memory.pairwise_sum(plan(), plain, SEED, frozenset(NAMES[:6]))
+        summation.pairwise_sum(plan(), plain, SEED, frozenset(NAMES[:6]))
 
 
 def neighbours_of_one() -> Any:
     agreed = plan()
     clients = {
-        n: pairwise.PairwiseClient(n, agreed, in_memory._entropy(SEED[:-1] + bytes([i]))) for i, n in enumerate(NAMES)
+        n: pairwise.PairwiseClient(n, agreed, in_memory.entropy_of(SEED[:-1] + bytes([i]))) for i, n in enumerate(NAMES)
     }
     public = {n: c.advertise() for n, c in clients.items()}
     server = pairwise.PairwiseServer(agreed)

@@ -8,7 +8,7 @@ Law: the sums are those of the clients that uploaded and were not refused, withi
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,8 +26,6 @@ from wardround.secagg.messages import (
     RosterEntry,
     RoundStart,
 )
-from wardround.secagg.opening import CohortSum
-from wardround.secagg.pairwise import Pairwise, PairwiseClient, PairwiseServer
 from wardround.secagg.parameters import PRESETS, Lattice
 from wardround.secagg.server import Server
 from wardround.secagg.server_state import Opened
@@ -109,7 +107,7 @@ class Parties:
         )
         self.epoch, self.number, self.invitation = number, 0, EpochInvitation(offers)
         agreed = [
-            client.join(self.invitation, _entropy(subseed(self._seed, b"join" + stamp + name.encode())))
+            client.join(self.invitation, entropy_of(subseed(self._seed, b"join" + stamp + name.encode())))
             for name, client in self.clients.items()
         ]
         for j, member in self.members.items():
@@ -121,7 +119,9 @@ class Parties:
     def start(
         self, clients: int, cohort: int, sizes: tuple[int, int], model: bytes = bytes(32), codec: bytes = b""
     ) -> RoundStart:
-        """The signed descriptor of the next round for ``sizes`` = (update values, counts)."""
+        """The signed descriptor of the next round for ``sizes`` = (update values, counts); a new epoch where one ends."""
+        if self.number >= epoch.SKIP:
+            self.new_epoch(self.epoch + 1)
         wish = descriptor.Wish(
             self.session,
             self.epoch,
@@ -145,19 +145,20 @@ def lattice_sum(
     source: Source,
     entropy: bytes,
     *,
+    invited: Sequence[str] | None = None,
     absences: Absences = EVERYBODY,
     ledger: Ledger | None = None,
 ) -> Opened:
-    """One round over all clients of ``parties``; ``entropy``: 32 secret bytes, fresh for the round.
+    """One round over ``invited`` (all clients of ``parties``); ``entropy``: 32 secret bytes, fresh for the round.
 
     Raises:
         RoundError: too few clients or members were left; nothing was opened.
     """
     ledger = ledger or Ledger()
-    server = Server(start, tuple(parties.clients), parties.roster, subseed(entropy, b"server"))
+    server = Server(start, invited or tuple(parties.clients), parties.roster, subseed(entropy, b"server"))
     now = 0.0
     invite = server.begin(now)
-    ledger.sent("server", start, len(parties.clients))
+    ledger.sent("server", start, len(invite.send[0].clients))
     queue: list[Send] = []
     for name in invite.send[0].clients:
         if name in absences.clients:
@@ -172,45 +173,6 @@ def lattice_sum(
         queue += step.send
         _serve(parties, server, queue, absences, ledger)
     return server.result
-
-
-def pairwise_sum(
-    plan: Pairwise, source: Source, seed: bytes, gone: frozenset[str] = frozenset(), ledger: Ledger | None = None
-) -> CohortSum:
-    """One round of the pairwise baseline over all clients of ``plan``; ``gone`` vanish before they send their input.
-
-    Raises:
-        RoundError: too few neighbours of some client were left.
-    """
-    ledger, server = ledger or Ledger(), PairwiseServer(plan)
-    clients = {
-        name: ledger.timed("client", PairwiseClient, name, plan, _entropy(subseed(seed, name.encode())))
-        for name in plan.clients
-    }
-    public = {name: ledger.timed("client", client.advertise) for name, client in clients.items()}
-    for name, client in clients.items():
-        ledger.sent("client", public[name])
-        ledger.sent("server", public[name], plan.neighbours)
-        letters = ledger.timed("client", client.share, public)
-        for letter in letters:
-            ledger.sent("client", letter)
-            ledger.sent("server", letter)
-        server.relay(letters)
-    alive = {name: client for name, client in clients.items() if name not in gone}
-    for name, client in alive.items():
-        plain = source(name)
-        ledger.timed("client", client.receive, server.letters(name))
-        masked = ledger.timed("client", client.masked, plain.update, plain.counts)
-        ledger.sent("client", masked)
-        ledger.timed("server", server.add, masked)
-    answers = []
-    for name, client in alive.items():
-        request = server.request(name)
-        answers.append(ledger.timed("client", client.unmask, request))
-        ledger.sent("server", request)
-        ledger.sent("client", answers[-1])
-    update, counts = ledger.timed("server", server.finish, answers)
-    return CohortSum(tuple(sorted(alive)), update, counts, plausible=True)
 
 
 def _contribute(
@@ -238,18 +200,7 @@ def _serve(parties: Parties, server: Server, queue: list[Send], absences: Absenc
             queue += step.send
 
 
-def plain_sum(start_cohorts: Iterable[tuple[str, ...]], source: Source) -> tuple[CohortSum, ...]:
-    """What ``lattice_sum`` opens, without any protection, for given cohorts: the comparison in experiments."""
-    rows = []
-    for cohort in start_cohorts:
-        plains = [source(name) for name in cohort]
-        update = sum((p.update.astype(float) for p in plains[1:]), start=plains[0].update.astype(float))
-        counts = sum((p.counts for p in plains[1:]), start=plains[0].counts)
-        rows.append(CohortSum(tuple(cohort), update, counts, plausible=True))
-    return tuple(rows)
-
-
-def _entropy(seed: bytes) -> keys.Entropy:
+def entropy_of(seed: bytes) -> keys.Entropy:
     """Successive draws from ``seed``: never the same bytes twice."""
     draws = itertools.count()
 

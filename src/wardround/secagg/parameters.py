@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
+from typing import ClassVar
 
 from wardround.crypto.sampling import CBD_VARIANCE
 from wardround.crypto.sharing import LARGEST, Sharing
@@ -151,7 +152,7 @@ PRESETS: dict[str, Committee] = {
 
 @dataclass(frozen=True)
 class Lattice:
-    """The table ``[secagg]`` for ``use = "lattice"``.
+    """Lattice-based secure aggregation: the server learns sums over cohorts and nothing else about an answer.
 
     Attributes:
         bits: precision b of an update value: 2^b - 1 steps between -clip and +clip.
@@ -162,6 +163,8 @@ class Lattice:
         committee: a preset (``consortium`` 5 members, ``standard`` 9, ``large`` 20, ``client-drawn`` 50).
         minimum: fewest clients whose sum may be opened (u_min); no member opens less, whatever the server says.
     """
+
+    name: ClassVar[str] = "lattice"
 
     bits: int = 8
     clip: float = 1.0
