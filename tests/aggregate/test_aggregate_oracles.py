@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wardround.aggregate.centre import CentredClipping, GeometricMedian
-from wardround.aggregate.coordinate import Median, TrimmedMean, ascending, comparators
+from wardround.aggregate.coordinate import Median, TrimmedMean, ascending, comparators, workroom
 from wardround.aggregate.mean import UniformMean
 from wardround.aggregate.rooted import FLTrust, Zeno
 from wardround.aggregate.rule import Context, RuleState
@@ -52,7 +52,7 @@ def test_trimmed_mean(m: int, d: int) -> None:
 def test_the_network_sorts(n: int) -> None:
     part = np.random.default_rng(n).integers(0, 5, (n, 300)).astype(np.float32)
     before = part.copy()
-    np.testing.assert_array_equal(ascending(part), np.sort(part, axis=0))
+    np.testing.assert_array_equal(ascending(part, workroom(n)), np.sort(part, axis=0))
     np.testing.assert_array_equal(part, before)
 
 

@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from wardround.aggregate.points import Stack
+from wardround.aggregate.points import Stack, widest
 from wardround.aggregate.rule import Decision, Rule, Votes
 from wardround.arrays import F32
 
@@ -57,24 +57,53 @@ class TrimmedMean(Rule):
 def middle_mean(stack: Stack, low: int, high: int) -> F32:
     """Mean [d] of the values at places ``low`` to ``high`` - 1 of each coordinate's sorted values."""
     out = np.empty(stack.points.rows.shape[1], dtype=np.float32)
+    room = workroom(stack.count)
     for columns, part in stack.column_blocks():
-        np.mean(ascending(part)[low:high], axis=0, out=out[columns])
+        if len(part) > NETWORK_ROWS:
+            np.mean(_turned(part, room)[:, low:high], axis=1, out=out[columns])
+        else:
+            _mean(_network(part, room)[low:high], out[columns])
     return out
 
 
-def ascending(part: F32) -> F32:
-    """The columns of ``part`` [k, width] each sorted upwards; ``part`` stays as it is."""
-    if len(part) > NETWORK_ROWS:
-        turned = np.array(part.T, order="C")
-        turned.sort(axis=1)
-        return turned.T
-    rows = list(part.copy())
-    spare = np.empty(part.shape[1], dtype=np.float32)
-    for i, j in comparators(len(part)):
+def ascending(part: F32, room: F32) -> F32:
+    """The columns of ``part`` [k, width] each sorted upwards; ``part`` stays as it is, the result may lie in ``room``."""
+    return _turned(part, room).T if len(part) > NETWORK_ROWS else np.stack(_network(part, room))
+
+
+def workroom(rows: int) -> F32:
+    """Memory for sorting blocks of ``rows`` rows: fresh memory for every block costs more than the sorting."""
+    return np.empty((rows + 1) * widest(rows), dtype=np.float32)
+
+
+def _turned(part: F32, room: F32) -> F32:
+    """The columns of ``part`` as sorted rows [width, k]."""
+    k, width = part.shape
+    turned = room[: k * width].reshape(width, k)
+    np.copyto(turned, part.T)
+    turned.sort(axis=1)
+    return turned
+
+
+def _network(part: F32, room: F32) -> list[F32]:
+    """The sorted rows of ``part``, by minimum and maximum of whole rows."""
+    k, width = part.shape
+    *rows, spare = room[: (k + 1) * width].reshape(k + 1, width)
+    for row, given in zip(rows, part, strict=True):
+        np.copyto(row, given)
+    for i, j in comparators(k):
         np.minimum(rows[i], rows[j], out=spare)
         np.maximum(rows[i], rows[j], out=rows[j])
         rows[i], spare = spare, rows[i]
-    return np.stack(rows)
+    return rows
+
+
+def _mean(rows: list[F32], out: F32) -> None:
+    """The mean of the rows, written to ``out``."""
+    np.copyto(out, rows[0])
+    for row in rows[1:]:
+        out += row
+    out /= len(rows)
 
 
 @cache

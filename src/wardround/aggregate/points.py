@@ -42,10 +42,11 @@ class Points:
         near = np.zeros(m, dtype=np.float32)
         near[np.argsort(self.norms, kind="stable")[: (m + 1) // 2]] = 1.0 / ((m + 1) // 2)
         total = np.zeros((self.count, self.count))
+        room = np.empty((self.count, widest(self.count)), dtype=np.float32)  # one for all blocks: fresh memory is slow
         for a, b in blocks(d, self.count):
             part = self.rows[:, a:b]
             centre = near @ part
-            shifted = np.empty((self.count, b - a), dtype=np.float32)
+            shifted = room[:, : b - a]
             np.subtract(part, centre, out=shifted[:m])
             np.negative(centre, out=shifted[m])
             for at, vector in enumerate(self.extra, start=m + 1):
@@ -142,13 +143,15 @@ class Stack:
         return weights @ self.mix
 
     def column_blocks(self) -> Iterator[tuple[slice, F32]]:
-        """(columns, rows of those columns [k, width]) one block after the other; read only."""
+        """(columns, rows of those columns [k, width]) one block after the other; read only, valid until the next."""
         mix = None if self.mix is None else self.mix.astype(np.float32)
         m, d = self.points.rows.shape
-        for a, b in blocks(d, max(m, self.count)):
+        most = max(m, self.count)
+        room = np.empty(0 if mix is None else self.count * widest(most), dtype=np.float32)
+        for a, b in blocks(d, most):
             part = self.points.rows[:, a:b]
             if mix is not None:
-                mixed: F32 = mix[:, :m] @ part
+                mixed = np.matmul(mix[:, :m], part, out=room[: self.count * (b - a)].reshape(self.count, b - a))
                 for at, vector in enumerate(self.points.extra, start=m + 1):
                     mixed += np.outer(mix[:, at], vector[a:b])
                 part = mixed
@@ -157,5 +160,10 @@ class Stack:
 
 def blocks(d: int, rows: int) -> Iterator[tuple[int, int]]:
     """Column ranges (from, to) of a width at which ``rows`` rows fit the cache."""
-    width = min(8192, max(1024, BLOCK_VALUES // max(rows, 1)))
+    width = widest(rows)
     return ((a, min(a + width, d)) for a in range(0, d, width))
+
+
+def widest(rows: int) -> int:
+    """Width of a block of ``rows`` rows."""
+    return min(8192, max(1024, BLOCK_VALUES // max(rows, 1)))

@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from wardround.aggregate.coordinate import ascending
+from wardround.aggregate.coordinate import ascending, workroom
 from wardround.aggregate.rule import Decision, Rule, Votes
 from wardround.arrays import F32, F64, I64, Bool
 
@@ -80,8 +80,9 @@ class Bulyan(Rule):
         chosen = repeated_krum(votes.stack.distances(), f, k - 2 * f)
         keep = max(len(chosen) - 2 * f, 1)
         out = np.empty(votes.stack.points.rows.shape[1], dtype=np.float32)
+        room = workroom(len(chosen))
         for columns, part in votes.stack.column_blocks():
-            out[columns] = nearest_median_mean(ascending(part[chosen]), keep)
+            out[columns] = nearest_median_mean(ascending(part[chosen], room), keep)
         return Decision(vector=out, facts={"selected": float(len(chosen))})
 
 
