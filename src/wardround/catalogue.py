@@ -15,6 +15,7 @@ from importlib.metadata import EntryPoint
 from wardround.aggregate import optimise, rules
 from wardround.errors import UsageError
 from wardround.federation import algorithms
+from wardround.secagg import choice
 from wardround.traffic import partition, scaling, split
 from wardround.training import models
 
@@ -28,6 +29,7 @@ KIND_TEXT = {
     "algorithm": "federated optimisation: [algorithm]",
     "rule": "how cohort means become one update: [rule]",
     "optimiser": "the server's optimiser: [server]",
+    "secagg": "how answers are added up: [secagg]",
 }
 
 
@@ -94,5 +96,6 @@ CORE = Catalogue(
         "algorithm": _named(algorithms.FedAvg, algorithms.FedProx, algorithms.Scaffold, algorithms.FedNova),
         "rule": _named(*rules.RULES),
         "optimiser": _named(*optimise.OPTIMISERS),
+        "secagg": _named(*choice.SUMS),
     },
 )

@@ -24,6 +24,8 @@ from wardround.catalogue import Catalogue
 from wardround.errors import ConfigError
 from wardround.federation.algorithms import Algorithm
 from wardround.federation.participation import Participation, Weather
+from wardround.secagg.choice import SumChoice
+from wardround.secagg.parameters import Lattice
 from wardround.traffic.partition import Partition
 from wardround.traffic.scaling import Scaling
 from wardround.traffic.split import SplitStrategy
@@ -60,7 +62,13 @@ class Rounds:
     exchange_retries: int = 20
 
     def __post_init__(self) -> None:
-        for name, least in (("count", 1), ("measure_every", 1), ("cohort_size", 0), ("weight_cap", 0)):
+        for name, least in (
+            ("count", 1),
+            ("measure_every", 1),
+            ("cohort_size", 0),
+            ("weight_cap", 0),
+            ("exchange_retries", 0),
+        ):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be {least} or more, not {getattr(self, name)}")
 
@@ -88,6 +96,11 @@ class Evaluation:
     def __post_init__(self) -> None:
         if not 0 < self.target_fpr < 1:
             raise ValueError(f"target_fpr must lie between 0 and 1, not {self.target_fpr}")
+        for name in ("centralised_epochs", "centralised_batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
+        if not self.centralised_learning_rate > 0:
+            raise ValueError(f"centralised_learning_rate must be above 0, not {self.centralised_learning_rate}")
 
 
 @dataclass(frozen=True)
@@ -101,6 +114,11 @@ class Run:
 
     workers: int = 0
     checkpoint_every: int = 1
+
+    def __post_init__(self) -> None:
+        for name, least in (("workers", 0), ("checkpoint_every", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be {least} or more, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -122,6 +140,7 @@ class Experiment:
     algorithm: Algorithm = strategy("algorithm", "fedavg")
     rule: Rule = strategy("rule", "mean")
     server: ServerOptimiser = strategy("optimiser", "sgd")
+    secagg: SumChoice = strategy("secagg", "lattice")
     training: LocalTraining = field(default_factory=LocalTraining)
     rounds: Rounds = field(default_factory=Rounds)
     participation: Participation = field(default_factory=Participation)
@@ -178,6 +197,8 @@ def override(text: str, sets: list[str], where: str) -> str:
         if not equals or len(keys) > 2 or not all(keys):
             raise ConfigError(f"--set {setting!r} should be TABLE.KEY=VALUE")
         inner = table if len(keys) == 1 else table.setdefault(keys[0], {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {setting!r}: {keys[0]} is a key of {where}, not a table")
         inner[keys[-1]] = _bare(value.strip())
     lines = [f"{k} = {_toml(v)}" for k, v in table.items() if not isinstance(v, dict)]
     for name, inner in table.items():
@@ -205,8 +226,24 @@ def check(experiment: Experiment, where: str) -> None:
             f"{where}: [algorithm] scaffold needs plain SGD (its control variates are gradients): "
             f'set [training] optimiser = "sgd" and momentum = 0',
         )
+    if isinstance(experiment.secagg, Lattice):
+        _check_lattice(experiment, experiment.secagg, where)
     if experiment.algorithm.name == "fednova" and training.optimiser != "sgd":
         raise ConfigError(f'{where}: [algorithm] fednova normalises SGD steps: set [training] optimiser = "sgd"')
+
+
+def _check_lattice(experiment: Experiment, lattice: Lattice, where: str) -> None:
+    least, cohort = lattice.minimum, experiment.rounds.cohort_size
+    if experiment.participation.minimum < least:
+        raise ConfigError(
+            f"{where}: [participation] minimum = {experiment.participation.minimum}, but [secagg] opens no sum of fewer than "
+            f"{least}: set [participation] minimum = {least} or more (or [secagg] minimum lower)",
+        )
+    if 0 < cohort < least:
+        raise ConfigError(
+            f"{where}: [rounds] cohort_size = {cohort}, but [secagg] opens no sum of fewer than {least} clients: "
+            f'set cohort_size = {least} or more, 0 for one sum, or [secagg] use = "plain"',
+        )
 
 
 def dump(experiment: Experiment) -> str:
@@ -232,7 +269,8 @@ def _toml(value: Any) -> str:
         return "[" + ", ".join(_toml(item) for item in value) + "]"
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    return json.dumps(value, ensure_ascii=False)  # TOML's strings, numbers and truth values are written as JSON's are
+    text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return text  # TOML's strings, numbers and truth values are written as JSON's are
 
 
 def _specs(cls: type) -> dict[str, dataclasses.Field[Any]]:

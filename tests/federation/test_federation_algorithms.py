@@ -16,7 +16,7 @@ def trained(value: float, steps: int = 5, rows: int = 10) -> Trained:
 def test_equal_clients_give_fedavgs_step(algorithm: FedAvg | Scaffold | FedNova) -> None:
     broadcast = algorithm.broadcast(EMPTY, D)
     block, _ = algorithm.block(trained(2.0), TRAINING, EMPTY, broadcast)
-    assert block.shape == (algorithm.block_size(D),)
+    assert block.size == sum(part.size for part in algorithm.parts(D))
     delta, _ = algorithm.delta(block, EMPTY, D, 1.0)
     assert np.allclose(delta, 2.0)
 

@@ -13,8 +13,10 @@ import numpy as np
 
 from wardround.arrays import F32, I64
 from wardround.config import Experiment
+from wardround.errors import ConfigError
 from wardround.federation.plan import Plan, Prepared, Schedule
 from wardround.rng import stream
+from wardround.secagg.parameters import Lattice
 from wardround.traffic.partition import ClientShare
 from wardround.traffic.split import Split
 from wardround.traffic.table import Table
@@ -42,7 +44,16 @@ def build(experiment: Experiment, table: Table) -> World:
 
 
 def plan(experiment: Experiment, table: Table) -> Plan:
-    """What server and clients agree on before the first message."""
+    """What server and clients agree on before the first message.
+
+    Raises:
+        ConfigError: the model learns from normal traffic alone, and the labels do not say just normal or attack.
+    """
+    if experiment.model.unsupervised and (table.labels.benign is None or len(table.labels.names) != 2):
+        raise ConfigError(
+            f"[model] {experiment.model.name} tells attacks from normal traffic, the labels are "
+            f'{", ".join(table.labels.names)}: set [data] labels = "binary"'
+        )
     r = experiment.rounds
     return Plan(
         schema=table.schema,
@@ -56,13 +67,14 @@ def plan(experiment: Experiment, table: Table) -> Plan:
         schedule=Schedule(r.count, r.measure_every, r.keep, r.cohort_size, r.exchange_retries),
         weighting=r.weighting,
         weight_cap=r.weight_cap,
+        protected=isinstance(experiment.secagg, Lattice),
     )
 
 
 def fingerprint(table: Table) -> str:
     """SHA-256 of schema, labels and rows: a resumed run must see the same data."""
     digest = hashlib.sha256(f"{table.schema.id} {table.labels}".encode())
-    for array in (table.x, table.y, table.group):
+    for array in (table.x, table.y, table.group, *([] if table.time is None else [table.time])):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 

@@ -18,6 +18,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from wardround.arrays import F32
+from wardround.federation.reach import Part
 from wardround.training.task import LocalTraining, Trained
 
 EMPTY: F32 = np.zeros(0, dtype=np.float32)
@@ -36,8 +37,8 @@ class Algorithm(Protocol):
 
     name: ClassVar[str]
 
-    def block_size(self, d: int) -> int:
-        """Length of a client's block for a model of ``d`` parameters."""
+    def parts(self, d: int) -> tuple[Part, ...]:
+        """What a client's block holds for a model of ``d`` parameters, part by part."""
         ...
 
     def broadcast(self, state: F32, d: int) -> F32:
@@ -63,8 +64,8 @@ class FedAvg:
 
     name: ClassVar[str] = "fedavg"
 
-    def block_size(self, d: int) -> int:
-        return d
+    def parts(self, d: int) -> tuple[Part, ...]:
+        return (Part(d, 1.0),)
 
     def broadcast(self, state: F32, d: int) -> F32:
         del state, d
@@ -113,8 +114,8 @@ class Scaffold:
 
     name: ClassVar[str] = "scaffold"
 
-    def block_size(self, d: int) -> int:
-        return 2 * d
+    def parts(self, d: int) -> tuple[Part, ...]:
+        return (Part(d, 1.0), Part(d, 4.0))
 
     def broadcast(self, state: F32, d: int) -> F32:
         return state if state.size else np.zeros(d, dtype=np.float32)
@@ -145,8 +146,8 @@ class FedNova:
 
     name: ClassVar[str] = "fednova"
 
-    def block_size(self, d: int) -> int:
-        return d + 1
+    def parts(self, d: int) -> tuple[Part, ...]:
+        return (Part(d, 1.0), Part(1, 1024.0))
 
     def broadcast(self, state: F32, d: int) -> F32:
         del state, d

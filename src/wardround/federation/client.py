@@ -178,6 +178,7 @@ class Client:
         due: dict[str, tuple[F32 | F64, tuple[int, ...]]] = {"parameters": (ask.parameters, (d,))}
         if isinstance(ask, AskTraining):
             due["broadcast"] = (ask.broadcast, self._plan.algorithm.broadcast(EMPTY, d).shape)
+            due["reach"] = (ask.reach, (len(self._plan.algorithm.parts(d)) if self._plan.protected else 0,))
         if isinstance(ask, AskMeasures) and ask.errors.size:
             due["errors"] = (ask.errors, (measure.error_size(len(prepared.preprocessor.names)),))
         for name, (vector, shape) in due.items():

@@ -27,6 +27,7 @@ class AskStatistics:
 @dataclass(frozen=True, eq=False)
 class AskTraining:
     """Train ``parameters`` [d] on your rows. ``broadcast`` is what the algorithm tells everyone (SCAFFOLD's c);
+    ``reach`` [parts]: the scale of the values in a secure sum, empty for a plain one (reach.py);
     ``preparation``: the summed statistics, sent to those who have not confirmed them yet, so that a gateway that
     was away for any number of rounds catches up with this one message.
     """
@@ -36,6 +37,7 @@ class AskTraining:
     schema: str
     parameters: F32
     broadcast: F32
+    reach: F32
     preparation: F64 | None
 
 

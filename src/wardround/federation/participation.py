@@ -25,11 +25,12 @@ class Participation:
 
     Attributes:
         fraction: share of the reachable clients that are invited to a training round.
-        minimum: answers without which a round is given up (the model stays, the next round begins).
+        minimum: answers without which an exchange is given up (the model stays, the next round begins); with secure
+            aggregation no smaller set is ever opened.
     """
 
     fraction: float = 1.0
-    minimum: int = 2
+    minimum: int = 4
 
     def __post_init__(self) -> None:
         if not 0 < self.fraction <= 1:

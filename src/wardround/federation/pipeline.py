@@ -11,23 +11,24 @@ numbers, the weight first). Codecs (compress/) and the lattice (secagg/) will st
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from wardround.aggregate.optimise import OptimiserState
 from wardround.aggregate.rules import Context, RuleState
 from wardround.arrays import F32, I64
-from wardround.federation import measure
+from wardround.federation import measure, reach
 from wardround.federation.algorithms import EMPTY
 from wardround.federation.cohorts import CohortSum, means
 from wardround.federation.messages import Answer, AskErrors, AskMeasures, AskTraining
 from wardround.federation.plan import Plan
+from wardround.federation.reach import Part
 from wardround.traffic.scaling import label_counts
 from wardround.training.task import Engine, Rows, Trained
 from wardround.wire import message
 
-TRAINING_COUNTS = 3
 LOSS_CAP = 1000.0  # keeps the summed loss a bounded whole number
 
 
@@ -38,17 +39,24 @@ def statistics(plan: Plan, exchange: int, x: F32, y: I64) -> Answer:
 
 
 def contribute(plan: Plan, heaviest: int, ask: AskTraining, trained: Trained, memory: F32) -> tuple[Answer, F32]:
-    """Client, every round: (what enters the sum, new memory). Counts: weight, loss x weight in thousandths, steps.
+    """Client, every round: (what enters the sum, new memory); for its counts see ``count_training``.
 
     A client whose training diverged weighs nothing: one NaN in a protected sum would cost its whole cohort the round.
     """
     block, kept = plan.algorithm.block(trained, plan.training, memory, ask.broadcast)
-    if not (np.isfinite(block).all() and np.isfinite(trained.loss)):
-        return Answer(ask.exchange, np.zeros_like(block), np.zeros(TRAINING_COUNTS)), memory
+    parts = plan.algorithm.parts(ask.parameters.size)
     weight = plan.weight(trained.rows, heaviest)
+    if not weight or not (np.isfinite(block).all() and np.isfinite(trained.loss)):
+        return Answer(ask.exchange, np.zeros_like(block), np.zeros(count_training(parts))), memory
     update = (block * np.float32(weight / heaviest)).astype(np.float32)
-    counts = np.array([weight, round(1000 * min(trained.loss, LOSS_CAP) * weight), trained.steps], dtype=np.float64)
-    return Answer(ask.exchange, update, counts), kept
+    loss = round(1000 * min(trained.loss, LOSS_CAP) * weight)
+    counts = np.array([weight, loss, trained.steps, 1.0, *reach.exponents(parts, update)], dtype=np.float64)
+    return Answer(ask.exchange, reach.shrink(parts, update, ask.reach), counts), kept
+
+
+def count_training(parts: Sequence[Part]) -> int:
+    """Length of a training answer's counts: weight, loss x weight in thousandths, steps, 1, an exponent per part."""
+    return 4 + len(parts)
 
 
 def errors(plan: Plan, ask: AskErrors, engine: Engine, rows: Rows) -> Answer:
@@ -75,11 +83,12 @@ class Moment:
 @message(0x4670)
 @dataclass(frozen=True, eq=False)
 class Carried:
-    """What the server carries from round to round beside the model: optimiser, rule, and the algorithm's state."""
+    """What the server carries from round to round beside the model: optimiser, rule and algorithm; the reach."""
 
     optimiser: OptimiserState
     rule: RuleState
     algorithm: F32
+    reach: F32
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,14 +108,17 @@ def combine(plan: Plan, sums: list[CohortSum], parameters: F32, carried: Carried
     Raises:
         RoundError: no cohort's mean can be used.
     """
-    rows, weights = means(sums, moment.heaviest)
+    parts = plan.algorithm.parts(parameters.size)
+    whole = [replace(row, update=reach.spread(parts, row.update, carried.reach)) for row in sums]
+    rows, weights = means(whole, moment.heaviest)
     mean = plan.rule.combine(rows, weights, Context(rng=moment.rng), carried.rule)
     delta, algorithm = plan.algorithm.delta(mean.vector, carried.algorithm, parameters.size, moment.share)
     moved, optimiser = plan.optimiser.apply(carried.optimiser, parameters, delta)
     total = np.sum([row.counts for row in sums], axis=0)
+    following = reach.following(total[4:], total[3]) if plan.protected else carried.reach
     return Combined(
         parameters=moved,
-        carried=Carried(optimiser, mean.state, algorithm),
+        carried=Carried(optimiser, mean.state, algorithm, following),
         loss=float(total[1] / 1000 / max(total[0], 1.0)),
         update_norm=float(np.linalg.norm(delta)),
         refused=len(mean.refused),

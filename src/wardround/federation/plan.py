@@ -36,7 +36,8 @@ class Plan:
     """Everything fixed for a federation.
 
     ``weighting`` and ``weight_cap`` are the server's policy for clients' weights: whole numbers, none above the cap
-    (0: set from the summed statistics), so that no client can claim more.
+    (0: set from the summed statistics), so that no client can claim more. ``protected``: sums are secure (layer 2), so
+    update values travel within a reach (reach.py).
     """
 
     schema: Schema
@@ -50,6 +51,7 @@ class Plan:
     schedule: Schedule
     weighting: Literal["rows", "sqrt", "uniform"]
     weight_cap: int
+    protected: bool = False
 
     @property
     def classes(self) -> int:

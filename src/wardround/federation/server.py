@@ -21,7 +21,7 @@ from wardround.aggregate.rules import RuleState
 from wardround.arrays import F32, F64
 from wardround.errors import LocalProtocolError, RemoteProtocolError, RoundError
 from wardround.events import Event, Measured, Note, RoundDone, RoundFailed
-from wardround.federation import cohorts, measure, pipeline
+from wardround.federation import cohorts, measure, pipeline, reach
 from wardround.federation.algorithms import EMPTY
 from wardround.federation.cohorts import CohortSum
 from wardround.federation.messages import Answer, Ask, AskErrors, AskMeasures, AskStatistics, AskTraining
@@ -67,6 +67,7 @@ class OpenExchange:
     answered: tuple[str, ...] = ()
     total: CohortSum | None = None
     held: tuple[Answer, ...] = ()
+    sums: tuple[CohortSum, ...] = ()
 
 
 @message(0x4651)
@@ -115,6 +116,7 @@ class _Exchange:
         self.answered = list(wire.answered)
         self.total = wire.total
         self.held = list(wire.held)
+        self.sums = wire.sums
 
     def to_wire(self) -> OpenExchange:
         return OpenExchange(
@@ -124,6 +126,7 @@ class _Exchange:
             tuple(self.answered),
             self.total,
             tuple(self.held),
+            self.sums,
         )
 
 
@@ -148,7 +151,7 @@ class Server:
             round=0,
             failures=0,
             parameters=EMPTY,
-            carried=Carried(plan.optimiser.init(0), RuleState(), EMPTY),
+            carried=Carried(plan.optimiser.init(0), RuleState(), EMPTY, EMPTY),
             totals=NOTHING,
             errors=NOTHING,
             measures=NOTHING,
@@ -285,6 +288,23 @@ class Server:
             opened.total = cohorts.add(opened.total or cohorts.empty(answer.update.size, answer.counts.size), answer)
         return Step(done=not opened.waiting, wake=opened.deadline)
 
+    def opened(self, peers: Sequence[str], sums: Sequence[CohortSum]) -> None:
+        """In the place of single answers: what a secure sum opened over the answers of ``peers``.
+
+        Raises:
+            LocalProtocolError: no exchange is open.
+            RemoteProtocolError: a sum has a wrong shape, numbers that are not finite, or an impossible weight.
+        """
+        opened = self._open
+        if opened is None:
+            raise LocalProtocolError("opened() without an open exchange")
+        for row in sums:
+            answer = Answer(self._state.exchange, row.update.astype(np.float32), row.counts)
+            self._check(f"a cohort of {row.clients}", answer, row.clients)
+        opened.answered, opened.sums = list(peers), tuple(sums)
+        opened.waiting -= set(peers)
+        self._confirmed.update(peers)
+
     def expire(self, now: float) -> Step[Ask]:
         """Close the exchange with who is there; the events say what became of it.
 
@@ -312,13 +332,13 @@ class Server:
         s, schema = self._state, self._plan.schema.id
         if self.phase is Phase.TRAINING:
             broadcast = self._plan.algorithm.broadcast(s.carried.algorithm, s.parameters.size)
-            return AskTraining(s.exchange, s.round, schema, s.parameters, broadcast, totals)
+            return AskTraining(s.exchange, s.round, schema, s.parameters, broadcast, s.carried.reach, totals)
         if self.phase is Phase.ERRORS:
             return AskErrors(s.exchange, s.round, schema, s.parameters, totals)
         return AskMeasures(s.exchange, s.round, schema, s.parameters, s.errors, totals)
 
-    def _check(self, peer: str, answer: Answer) -> None:
-        update = self._plan.algorithm.block_size(self._state.parameters.size) if self.phase is Phase.TRAINING else 0
+    def _check(self, peer: str, answer: Answer, clients: int = 1) -> None:
+        update = self._update_size()
         counts = self._expected_counts()
         if answer.update.shape != (update,) or answer.counts.ndim != 1 or counts not in (-1, answer.counts.size):
             raise RemoteProtocolError(
@@ -327,14 +347,20 @@ class Server:
         if not (np.isfinite(answer.update).all() and np.isfinite(answer.counts).all()):
             raise RemoteProtocolError(f"{peer} sent numbers that are not finite")
         heaviest = self._prepared.heaviest if self._prepared else 0
-        if self.phase is Phase.TRAINING and not 0 <= answer.counts[0] <= heaviest:
+        if self.phase is Phase.TRAINING and not 0 <= answer.counts[0] <= heaviest * clients:
             raise RemoteProtocolError(f"{peer} claims weight {answer.counts[0]:g}, at most {heaviest} is allowed")
+
+    def _parts(self) -> tuple[reach.Part, ...]:
+        return self._plan.algorithm.parts(self._state.parameters.size)
+
+    def _update_size(self) -> int:
+        return sum(part.size for part in self._parts()) if self.phase is Phase.TRAINING else 0
 
     def _expected_counts(self) -> int:
         if self.phase is Phase.STATISTICS:
             return 1 + self._plan.scaling.size(self._plan.schema) + self._plan.classes
         if self.phase is Phase.TRAINING:
-            return pipeline.TRAINING_COUNTS
+            return pipeline.count_training(self._parts())
         if self.phase is Phase.ERRORS:
             return measure.error_size(len(self._prepared.preprocessor.names)) if self._prepared else -1
         return measure.size(self._plan)
@@ -343,6 +369,8 @@ class Server:
         return self.phase is Phase.TRAINING and self._plan.schedule.cohort_size > 0
 
     def _sums(self, opened: _Exchange) -> list[CohortSum]:
+        if opened.sums:
+            return list(opened.sums)
         if opened.total is not None:
             return [opened.total]
         return cohorts.sums(opened.held, self._plan.schedule.cohort_size, self._seed, self._state.exchange)
@@ -361,8 +389,13 @@ class Server:
             return self._again(str(error))
         inputs = len(self._prepared.preprocessor.names)
         parameters = self._plan.model.init(inputs, self._plan.classes, stream(self._seed, "init"))
-        carried = replace(self._state.carried, optimiser=self._plan.optimiser.init(parameters.size))
-        self._state = replace(self._state, totals=totals, parameters=parameters, carried=carried)
+        self._state = replace(self._state, totals=totals, parameters=parameters)
+        carried = replace(
+            self._state.carried,
+            optimiser=self._plan.optimiser.init(parameters.size),
+            reach=reach.first(self._parts()) if self._plan.protected else EMPTY,
+        )
+        self._state = replace(self._state, carried=carried)
         self._confirmed.clear()  # they answered set-up, but nobody has the totals yet
         self._move("enough")
         return [

@@ -24,7 +24,7 @@ from wardround.federation.pipeline import only
 from wardround.rng import stream
 from wardround.training.task import Engine, Job, LocalTraining, Rows
 
-SLICES = 10  # progress is shown and Ctrl-C is heard so many times in a baseline
+SLICES = 10  # progress is shown and Ctrl-C is heard so many times in the local baseline
 
 
 def centralised(federation: Federation, emit: Emit) -> dict[str, Any]:

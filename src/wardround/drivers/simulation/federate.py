@@ -15,9 +15,10 @@ from typing import TypeVar
 
 from wardround.arrays import F32
 from wardround.config import Experiment
+from wardround.drivers.simulation.secure import SecureSum
 from wardround.drivers.world import ClientRows, PreparedTable, World
-from wardround.errors import LocalProtocolError
-from wardround.events import Emit, Event, RoundDone
+from wardround.errors import LocalProtocolError, RoundError
+from wardround.events import Emit, Event, Note, RoundDone
 from wardround.federation.algorithms import EMPTY
 from wardround.federation.client import Client, ClientState
 from wardround.federation.messages import Answer, Ask
@@ -25,6 +26,7 @@ from wardround.federation.participation import Fate
 from wardround.federation.plan import Plan
 from wardround.federation.server import Phase, Server
 from wardround.federation.step import Send
+from wardround.secagg.parameters import Lattice
 from wardround.training.task import Engine, Job
 from wardround.wire import decode, encode, message
 
@@ -45,12 +47,13 @@ class Memory:
 @message(0x4661)
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """The whole federation after an exchange: server, clients' memories, bytes so far, the log's length."""
+    """The whole federation after an exchange: server, clients' memories, bytes so far, secure sums done, the log's length."""
 
     server: bytes
     memories: tuple[Memory, ...]
     bytes_up: int
     bytes_down: int
+    sums: int
     log_bytes: int
 
 
@@ -83,6 +86,8 @@ class Federation:
         self._presence = self.experiment.weather.presence(clients, rounds, self.experiment.seed)
         self._prepared: PreparedTable | None = None
         self._engine: Engine | None = None
+        choice = self.experiment.secagg
+        self.secure = SecureSum(choice, self.world.names, self.experiment.seed) if isinstance(choice, Lattice) else None
 
     @property
     def over(self) -> bool:
@@ -90,7 +95,8 @@ class Federation:
 
     def checkpoint(self, log_bytes: int) -> bytes:
         memories = tuple(Memory(i, m) for i, m in sorted(self.memories.items()))
-        return encode(Checkpoint(self.server.to_bytes(), memories, self.traffic.up, self.traffic.down, log_bytes))
+        up, down, sums = self.traffic.up, self.traffic.down, self.secure.done if self.secure else 0
+        return encode(Checkpoint(self.server.to_bytes(), memories, up, down, sums, log_bytes))
 
     def restore(self, data: bytes) -> int:
         """Take up the state of ``checkpoint``; returns the log's length at that moment.
@@ -103,6 +109,8 @@ class Federation:
         self.traffic = Traffic(saved.bytes_up, saved.bytes_down)
         seed, policy = self.experiment.seed, self.experiment.participation
         self.server = Server.from_bytes(self.plan, policy, self.world.names, seed, saved.server)
+        if self.secure is not None:
+            self.secure.resume(saved.sums)
         return saved.log_bytes
 
     def run(self) -> Iterator[tuple[Event, ...]]:
@@ -131,13 +139,21 @@ class Federation:
         started = time.perf_counter()
         up, down = self.traffic.up, self.traffic.down
         round_ = self.server.round + (self.server.phase is Phase.TRAINING)
-        present = self._presence[min(round_, len(self._presence) - 1)]
+        # while set-up is tried again the weather moves on: the devices that are off would else be off each time
+        moment = self.server.exchange if self.server.phase is Phase.STATISTICS else round_
+        present = self._presence[min(moment, len(self._presence) - 1)]
         reachable = [name for name, on in zip(self.world.names, present, strict=True) if on]
         training = self.server.phase is Phase.TRAINING
         step = self.server.begin(0.0, reachable, PATIENCE_S)
         fates = self._fates(step.send, round_, training)
         for send in step.send:
-            self._deliver(send, fates)
+            self.traffic.down += len(encode(send.message)) * len(send.peers)
+        try:
+            self._collect(step.send, fates)
+        except RoundError as error:
+            lost_sum: tuple[Event, ...] = (Note("secagg.failed", f"the secure sum was given up: {error}"),)
+        else:
+            lost_sum = ()
         events = self.server.expire(PATIENCE_S).events
         seconds = time.perf_counter() - started
         lost = list(fates.values())
@@ -153,7 +169,7 @@ class Federation:
                 seconds=seconds,
             )
 
-        return tuple(completed(event) if isinstance(event, RoundDone) else event for event in events)
+        return lost_sum + tuple(completed(event) if isinstance(event, RoundDone) else event for event in events)
 
     def _fates(self, sends: Sequence[Send[Ask]], round_: int, training: bool) -> dict[str, Fate]:
         invited = [peer for send in sends for peer in send.peers]
@@ -163,17 +179,34 @@ class Federation:
         fates = self.experiment.weather.fates(numbers, len(self.world.shares), self.experiment.seed, round_)
         return dict(zip(invited, fates, strict=True))
 
-    def _deliver(self, send: Send[Ask], fates: dict[str, Fate]) -> None:
-        """One message to its peers, their answers to the server; who drops or comes late costs the downlink only."""
-        self.traffic.down += len(encode(send.message)) * len(send.peers)
-        answering = [peer for peer in send.peers if fates[peer] == "answers"]
-        size = 0
-        for peer, answer, memory in self._answers(send.message, answering):
-            if memory.size:
-                self.memories[self._index[peer]] = memory
-            size = size or len(encode(answer))
-            self.traffic.up += size
-            self.server.receive(peer, answer, 0.0)
+    def _collect(self, sends: Sequence[Send[Ask]], fates: dict[str, Fate]) -> None:
+        """Bring the answers to the server: one by one, or as the sums that the committee opens.
+
+        Raises:
+            RoundError: the secure sum could not be opened.
+        """
+        arriving = self._arriving(sends, fates)
+        if self.secure is None:
+            size = 0
+            for peer, answer in arriving:
+                size = size or len(encode(answer))
+                self.traffic.up += size
+                self.server.receive(peer, answer, 0.0)
+            return
+        training = self.server.phase is Phase.TRAINING
+        cohort = self.plan.schedule.cohort_size if training else 0
+        result = self.secure.sum(arriving, tuple(fates), cohort)
+        self.traffic.up += result.bytes_up
+        self.server.opened(result.peers, result.sums)
+
+    def _arriving(self, sends: Sequence[Send[Ask]], fates: dict[str, Fate]) -> Iterator[tuple[str, Answer]]:
+        """Answers in the order of the invited; who drops or comes late costs the downlink only."""
+        for send in sends:
+            answering = [peer for peer in send.peers if fates[peer] == "answers"]
+            for peer, answer, memory in self._answers(send.message, answering):
+                if memory.size:
+                    self.memories[self._index[peer]] = memory
+                yield peer, answer
 
     def _answers(self, ask: Ask, peers: Sequence[str]) -> Iterator[tuple[str, Answer, F32]]:
         """(client, answer, its new memory) for each of ``peers``, in their order; at most two chunks per thread wait."""

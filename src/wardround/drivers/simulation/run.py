@@ -27,10 +27,10 @@ from wardround.drivers.simulation import baselines, engines, environment, evalua
 from wardround.drivers.simulation.federate import Federation
 from wardround.drivers.sinks.jsonlog import JsonLog
 from wardround.drivers.sinks.report import write_report
-from wardround.drivers.store.rundir import RunDir, create
+from wardround.drivers.store.rundir import RunDir, create, to_json
 from wardround.drivers.strategies import full
 from wardround.drivers.world import World, build, fingerprint, plan
-from wardround.errors import UsageError
+from wardround.errors import DecodeError, UsageError
 from wardround.events import Emit, Event
 from wardround.federation.plan import Plan
 from wardround.federation.server import Server
@@ -65,9 +65,9 @@ def start_run(text: str, where: str, options: Options, emit: Emit) -> RunDir:
         experiment = replace(experiment, seed=options.seed)
     table = _load(experiment, options.data, emit)
     about = environment.describe(options.command, options.data, fingerprint(table))
-    files = {"experiment.toml": dump(experiment).encode()}
+    # in this order: a folder with an experiment.toml is a run, and a run can be resumed
+    files = {"environment.json": to_json(about), "experiment.toml": dump(experiment).encode()}
     run = create(options.runs, experiment.name, experiment.seed, files)
-    run.write_json("environment.json", about)
     return _Run(run, experiment, table, emit, began).all()
 
 
@@ -153,7 +153,7 @@ class _Run:
         federation = Federation(e, world, agreed, server, maker, self._emit, pool, workers)
         at: int | None = None
         if self.run.checkpoint.exists():
-            at = federation.restore(self.run.checkpoint.read_bytes())
+            at = self._restored(federation)
         self._log = JsonLog(self.run.log, at)
         self._sinks.append(self._log)
         if at is None:
@@ -162,6 +162,14 @@ class _Run:
             for note in self.table.notes:
                 self._log(events.Note("data", note))
         return federation
+
+    def _restored(self, federation: Federation) -> int:
+        try:
+            return federation.restore(self.run.checkpoint.read_bytes())
+        except (DecodeError, OSError) as error:
+            raise UsageError(
+                f"{self.run.checkpoint} is damaged ({error}); delete it and resume: the run starts again from round 1",
+            ) from error
 
     def _announce(self, federation: Federation) -> None:
         """Once the number of parameters is known: after set-up, or at once when resumed."""
@@ -216,11 +224,18 @@ class _Run:
         if noted:
             self._sinks[0](events.RunStopped(self.run.id, federation.server.round))
             self._log.close()
-            raise Stopped(f"stopped after round {federation.server.round}; go on with: wardround resume {self.run.id}")
+            raise Stopped(
+                f"stopped after round {federation.server.round}; go on with: wardround resume {self.run.path}"
+            )
 
     def _finish(self, federation: Federation, noted: list[int]) -> None:
         models: dict[str, Any] = {}
-        for name, work in self._stages(federation).items():
+
+        def heard(event: Event) -> None:  # baselines take long: Ctrl-C is heard at each step of progress
+            self._emit(event)
+            self._stop_if(noted, federation)
+
+        for name, work in self._stages(federation, heard).items():
             result = self.run.stage(name)
             if result is None:
                 began = time.perf_counter()
@@ -236,15 +251,16 @@ class _Run:
         seconds = time.perf_counter() - self._began
         self._emit(events.RunDone(self.run.id, self.experiment.rounds.count, score, seconds))
         self._log.close()
-        self.run.write_json("timing.json", self._times())
+        if not (self.run.path / "timing.json").exists():  # a finished run that is resumed takes no time
+            self.run.write_json("timing.json", self._times())
         write_report(self.run.path)
 
-    def _stages(self, federation: Federation) -> dict[str, Any]:
+    def _stages(self, federation: Federation, emit: Emit) -> dict[str, Any]:
         wanted = self.experiment.evaluation
         return {
             "federated": lambda: evaluate.federated(federation),
-            "centralised": lambda: baselines.centralised(federation, self._emit) if wanted.centralised else {},
-            "local": lambda: baselines.local(federation, self._emit) if wanted.local else {},
+            "centralised": lambda: baselines.centralised(federation, emit) if wanted.centralised else {},
+            "local": lambda: baselines.local(federation, emit) if wanted.local else {},
         }
 
     def _done(self, stage: str, began: float) -> None:
@@ -253,12 +269,12 @@ class _Run:
 
     def _times(self) -> dict[str, Any]:
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        federate = self._timing.get("federate", 0.0)
-        answered = sum(e.answered for e in results.rounds(self.run) if isinstance(e, events.RoundDone))
+        done = [event for event in results.rounds(self.run) if isinstance(event, events.RoundDone)]
+        answered, seconds = sum(event.answered for event in done), sum(event.seconds for event in done)
         return {
             "stages": self._timing,
             "first_round_s": self._first_round_s,
-            "client_rounds_per_s": answered / federate if federate > 0 else None,
+            "client_rounds_per_s": answered / seconds if seconds > 0 else None,
             "peak_memory_bytes": usage.ru_maxrss * 1024,
             "cpu_s": usage.ru_utime + usage.ru_stime,
         }

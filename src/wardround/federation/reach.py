@@ -1,0 +1,68 @@
+"""The reach of update values: how large they may be when they are quantised for a secure sum.
+
+A secure sum holds values in [-1, 1] on a fixed grid. The server announces a reach for each part of the algorithm's block
+(for SCAFFOLD the change of the model and the change of the variate have their own); a client divides by it, and what
+lies outside is cut. The next round's reach comes from a protected sum: each client adds the binary exponent of its largest
+value, and the mean over clients, one step up, is the new reach. Nothing about one client is needed.
+
+Law: ``spread(parts, shrink(parts, block, reach), reach) == block`` where nothing was cut.
+What it does not do: cut and quantise (secagg/fixedpoint.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wardround.arrays import F32, F64, Array
+
+SMALLEST, LARGEST = -40, 40  # exponents a client may report: a bounded whole number, as all counts are
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stretch of a block with values of one kind; ``reach`` holds for the first round, when nothing is known yet."""
+
+    size: int
+    reach: float
+
+
+def exponents(parts: Sequence[Part], block: F32) -> list[float]:
+    """Per part: the least whole e with |values| <= 2^e, within the reportable range."""
+    found = []
+    for piece in _pieces(parts, block):
+        largest = float(np.abs(piece).max()) if piece.size else 0.0
+        exponent = math.ceil(math.log2(largest)) if largest > 0 else SMALLEST
+        found.append(float(min(max(exponent, SMALLEST), LARGEST)))
+    return found
+
+
+def following(sums: Sequence[float], clients: float) -> F32:
+    """The next round's reach [p] from the summed exponents of ``clients`` clients."""
+    return np.array([2.0 ** math.ceil(total / max(clients, 1.0) + 1) for total in sums], dtype=np.float32)
+
+
+def first(parts: Sequence[Part]) -> F32:
+    """The first round's reach [p]."""
+    return np.array([part.reach for part in parts], dtype=np.float32)
+
+
+def shrink(parts: Sequence[Part], block: F32, reach: F32) -> F32:
+    """``block`` in units of the reach; an empty reach (a plain sum) leaves it alone."""
+    if not reach.size:
+        return block
+    return (block / np.repeat(reach, [part.size for part in parts])).astype(np.float32)
+
+
+def spread(parts: Sequence[Part], total: F64, reach: F32) -> F64:
+    """A summed block back in its own units."""
+    if not reach.size:
+        return total
+    return total * np.repeat(reach, [part.size for part in parts])
+
+
+def _pieces(parts: Sequence[Part], block: Array) -> list[Array]:
+    return np.split(block, np.cumsum([part.size for part in parts])[:-1])
