@@ -269,8 +269,8 @@ def _toml(value: Any) -> str:
         return "[" + ", ".join(_toml(item) for item in value) + "]"
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return text  # TOML's strings, numbers and truth values are written as JSON's are
+    # TOML's strings, numbers and truth values are written as JSON's are, but for one character
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _specs(cls: type) -> dict[str, dataclasses.Field[Any]]:

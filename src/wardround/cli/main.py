@@ -9,7 +9,11 @@ from rich.console import Console
 
 from wardround import __version__
 from wardround.cli import data, deployed, runs, strategies
+from wardround.drivers.simulation.run import Stopped
 from wardround.errors import WardroundError
+
+STOPPED = 130
+"""Exit code after Ctrl-C or SIGTERM, as shells count it (128 + SIGINT)."""
 
 app = typer.Typer(
     help="Federated intrusion and anomaly detection for the Internet of Medical Things.",
@@ -54,5 +58,8 @@ def main() -> None:
             f"error [{error.code}]: {error}", style="red", markup=False
         )
         sys.exit(error.exit_status)
+    except Stopped as stopped:
+        typer.echo(str(stopped), err=True)
+        sys.exit(STOPPED)
     except BrokenPipeError:  # the reader (head, a pager) has gone
         sys.exit(0)

@@ -24,7 +24,7 @@ def _now() -> datetime:
 
 
 class JsonLog:
-    """An ``Emit`` that appends to ``path``.
+    """An ``Emit`` that appends to ``path``; raises DataError where that fails.
 
     Args:
         path: the log file; its folder must exist.
@@ -36,9 +36,10 @@ class JsonLog:
     """
 
     def __init__(self, path: Path, at: int | None = None, now: Callable[[], datetime] = _now) -> None:
-        self._now = now
+        self._now, self._path = now, path
         try:
-            self._file = path.open("wb" if at is None else "r+b")
+            # unbuffered: a line that a full disk refuses must not be tried again when the file is closed
+            self._file = path.open("wb" if at is None else "r+b", buffering=0)
         except OSError as error:
             raise DataError(f"the run log {path} cannot be written: {os.strerror(error.errno or 0)}") from error
         size = self._file.seek(0, os.SEEK_END)
@@ -51,8 +52,13 @@ class JsonLog:
 
     def __call__(self, event: Event) -> None:
         record = {"time": self._now().isoformat(timespec="milliseconds"), **_finite(to_record(event))}
-        self._file.write(json.dumps(record, allow_nan=False, ensure_ascii=False).encode() + b"\n")
-        self._file.flush()
+        line = json.dumps(record, allow_nan=False, ensure_ascii=False).encode() + b"\n"
+        try:
+            whole = self._file.write(line) == len(line)
+        except OSError as error:
+            raise DataError(f"the run log {self._path} cannot be written: {os.strerror(error.errno or 0)}") from error
+        if not whole:
+            raise DataError(f"the run log {self._path} cannot be written: the disk is full")
 
     def position(self) -> int:
         """Length of the log in bytes. They are on the disk when this returns, so a checkpoint may name them."""

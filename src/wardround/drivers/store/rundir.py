@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,7 +25,7 @@ from typing import Any
 
 from wardround.errors import UsageError
 
-ID_PATTERN = re.compile(r"[A-Za-z0-9_.-]+")
+MADE_AGAIN = ("stages/federated.json", "stages/centralised.json", "stages/local.json", "metrics.json")
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -96,12 +95,24 @@ class RunDir:
         try:
             return json.loads(text)
         except json.JSONDecodeError as error:
-            raise UsageError(f"{self.path / name} is damaged ({error}); delete it and resume the run") from error
+            again = "delete it and resume the run" if name in MADE_AGAIN else "start the run again"
+            raise UsageError(f"{self.path / name} is damaged ({error}); {again}") from error
 
     def write(self, name: str, data: bytes) -> Path:
+        """Replace a file.
+
+        Raises:
+            UsageError: it cannot be written: the disk is full, or not ours to write.
+        """
         path = self.path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, data)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, data)
+        except OSError as error:
+            raise UsageError(
+                f"{path} cannot be written: {os.strerror(error.errno or 0)}; "
+                f"make room, then go on with: wardround resume {self.path}"
+            ) from error
         return path
 
     def write_json(self, name: str, value: Any) -> Path:

@@ -1,0 +1,1 @@
+"""What must survive: run folders, key files, the registry."""
