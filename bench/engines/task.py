@@ -88,7 +88,8 @@ def report(
     weights: Callable[[], np.ndarray] | None = None,
 ) -> None:
     """The last line of standard output is the result; the weights lie beside it."""
-    np.savez(options.out, mean=mean, **({"clients": weights()} if weights is not None else {}))
+    arrays: dict[str, Any] = {"mean": mean, **({"clients": weights()} if weights is not None else {})}
+    np.savez(options.out, **arrays)
     names = [n for n in ("wardround", "numpy", "torch", "jax", "pfl", "flwr", "ray") if n in _installed()]
     figures["versions"] = {"python": sys.version.split()[0], **{n: version(n) for n in names}}
     print(json.dumps(figures), flush=True)

@@ -13,7 +13,7 @@ from wardround.training.task import Job, LocalTraining, Rows
 
 MODELS = [Logistic(), Mlp((16, 8)), Residual(12, 2), Autoencoder((8, 3, 8))]
 F, C = 7, 4
-SIZES = (37, 64, 5, 100, 33, 1)
+SIZES = (37, 64, 5, 1)
 
 
 def jobs(model: Any, sizes: Any = SIZES, **more: Any) -> Any:
@@ -28,7 +28,7 @@ def jobs(model: Any, sizes: Any = SIZES, **more: Any) -> Any:
 
 TRAININGS = {
     "sgd": LocalTraining(learning_rate=0.05),
-    "epochs": LocalTraining(learning_rate=0.05, epochs=3, batch_size=8),
+    "epochs": LocalTraining(learning_rate=0.05, epochs=3, batch_size=16),
     "steps": LocalTraining(learning_rate=0.05, steps=9),
     "momentum": LocalTraining(learning_rate=0.02, epochs=2, momentum=0.9, weight_decay=0.01),
     "adamw": LocalTraining(learning_rate=0.002, epochs=2, optimiser="adamw", weight_decay=0.05),
@@ -41,7 +41,8 @@ TRAININGS = {
 @pytest.mark.parametrize("name", TRAININGS)
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: m.name)
 def test_the_stack_gives_the_weights_of_the_torch_engine(model: Any, name: Any, extra: Any) -> None:
-    pytest.importorskip("torch", reason="needs the extra wardround[torch]")
+    torch = pytest.importorskip("torch", reason="needs the extra wardround[torch]")
+    torch.set_num_threads(1)  # two threads on small matrices spend their time waiting for each other
     from wardround.training.torch_engine import TorchEngine
 
     d = model.layout(F, C).size
