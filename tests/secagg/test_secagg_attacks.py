@@ -447,6 +447,10 @@ def test_keys_are_used_once(table: Any) -> None:
     start = RoundStart(same_number, t.parties.server_signer.sign(transcript.round_id(same_number)))
     with pytest.raises(RemoteProtocolError, match="was used: its key is gone"):
         t.parties.clients["gw-00"].contribute(start, replace(t.plain("gw-00"), codec=b"other"), bytes(32))
+    ahead = replace(t.start.descriptor, number=5000)
+    start = RoundStart(ahead, t.parties.server_signer.sign(transcript.round_id(ahead)))
+    with pytest.raises(RemoteProtocolError, match="more than 4096 ahead"):
+        t.contribution("gw-01", start)
     with pytest.raises(RemoteProtocolError, match="not newer"):
         t.parties.clients["gw-00"].join(t.parties.invitation, bytes)
 

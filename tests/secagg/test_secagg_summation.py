@@ -77,3 +77,14 @@ def test_an_epoch_ends_before_its_keys_do() -> None:
 
 def test_neighbours_are_even_and_fewer_than_the_clients() -> None:
     assert [neighbours_of(n) for n in (3, 4, 5, 10, 43, 1000)] == [2, 2, 4, 8, 42, 42]
+
+
+def test_simulations_repeat_to_the_bit() -> None:
+    """Encapsulations and signatures are randomised, sums are not: they depend on seed and entropy alone."""
+    runs = []
+    for _ in range(2):
+        few = Parties(NAMES[:8], Lattice(minimum=3), SEED)
+        runs.append(secure_sum("lattice", few, Order(NAMES[:8], 4, (50, 4)), plain, SEED))
+    for one, other in zip(*runs, strict=True):
+        assert one.clients == other.clients
+        assert np.array_equal(one.update, other.update)

@@ -131,6 +131,8 @@ class Client:
             )
         if described.model != plain.model or described.codec != plain.codec:
             raise RemoteProtocolError("the round is about another model or codec than the one this client trained")
+        if described.number >= self._kept.chains[0].position + epoch.SKIP:
+            raise RemoteProtocolError(f"round number {described.number} lies more than {epoch.SKIP} ahead")
         if described.number < self._kept.chains[0].position:
             raise RemoteProtocolError(f"round number {described.number} was used: its key is gone")
 

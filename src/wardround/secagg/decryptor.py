@@ -193,7 +193,7 @@ class Decryptor:
 
     def _enter(self, batch: ShareBatch) -> MemberRound:
         """The round of the batch: the current one, or a new one with a higher number than any before."""
-        if self._round is not None and self._round.start == batch.start:
+        if self._round is not None and self._round.start.descriptor == batch.start.descriptor:
             return self._round
         if self._offer is None or not self._offers:
             raise RemoteProtocolError(f"member {self.number} is in no epoch yet")

@@ -10,11 +10,13 @@ Every message to a member is answered by exactly one; a repeated message by the 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 from wardround.secagg.parameters import Committee, Dithered, Exact
-from wardround.wire import decode, message
+from wardround.wire import decode, encode, message
 
 
 @message(0x5010)
@@ -37,6 +39,11 @@ class Roster:
     clients: tuple[RosterEntry, ...]
     members: tuple[bytes, ...]
     server: bytes
+
+    @cached_property
+    def hash(self) -> bytes:
+        """SHA3-256 of the encoding, computed once: a roster of thousands has megabytes."""
+        return hashlib.sha3_256(encode(self)).digest()
 
 
 @message(0x5012)

@@ -90,6 +90,7 @@ class Server:
                 f"{len(invited)} clients invited, the round wants {start.descriptor.minimum} to {start.descriptor.clients}"
             )
         self._start, self._invited, self._members = start, tuple(invited), roster.members
+        self._expected = frozenset(invited)
         self._entropy, self._patience, self._verifier = entropy, patience, verifier
         self._identity = transcript.round_id(start.descriptor)
         self._vault = Vault(start.descriptor, self._identity)
@@ -130,7 +131,7 @@ class Server:
         """
         if self._state != COLLECTING:
             raise RemoteProtocolError(f"{received.client}: too late for this round")
-        if received.client not in self._invited:
+        if received.client not in self._expected:
             raise RemoteProtocolError(f"{received.client} was not invited")
         if received.proof and self._verifier is None:
             raise RemoteProtocolError(f"{received.client}: a proof that nobody here can check")

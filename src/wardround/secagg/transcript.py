@@ -32,7 +32,7 @@ def public_seed(round_id: bytes, segment: bytes) -> bytes:
 
 
 def roster_digest(roster: Roster) -> bytes:
-    return digest(labels.SECAGG_ROSTER, encode(roster))
+    return digest(labels.SECAGG_ROSTER, roster.hash)
 
 
 def offer_digest(epoch: int, member: int, public: bytes) -> bytes:
