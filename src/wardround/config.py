@@ -226,10 +226,28 @@ def check(experiment: Experiment, where: str) -> None:
             f"{where}: [algorithm] scaffold needs plain SGD (its control variates are gradients): "
             f'set [training] optimiser = "sgd" and momentum = 0',
         )
+    _check_rule(experiment, where)
     if isinstance(experiment.secagg, Lattice):
         _check_lattice(experiment, experiment.secagg, where)
     if experiment.algorithm.name == "fednova" and training.optimiser != "sgd":
         raise ConfigError(f'{where}: [algorithm] fednova normalises SGD steps: set [training] optimiser = "sgd"')
+
+
+def _check_rule(experiment: Experiment, where: str) -> None:
+    rule, algorithm, size = experiment.rule, experiment.algorithm.name, experiment.rounds.cohort_size
+    if rule.needs:
+        raise ConfigError(
+            f"{where}: [rule] {rule.name} needs the server's own {' and '.join(rule.needs)} (a root set), which [data] cannot give "
+            f"yet: choose one of trimmed-mean, geometric-median, dnc, norm-clipping",
+        )
+    plain_updates = algorithm in ("fedavg", "fedprox")
+    if (rule.name == "norm-clipping" or "arc" in rule.pre) and not plain_updates:
+        raise ConfigError(f"{where}: [rule] {rule.name} compares norms of updates, but {algorithm} sends other blocks: use fedavg")
+    if size == 0 and rule.breakdown(1000) > 0:
+        raise ConfigError(
+            f"{where}: [rule] {rule.name} compares cohorts, but [rounds] cohort_size = 0 sums all clients into one: "
+            f'set cohort_size (1 needs [secagg] use = "plain"), or [rule] use = "mean"',
+        )
 
 
 def _check_lattice(experiment: Experiment, lattice: Lattice, where: str) -> None:
