@@ -59,6 +59,7 @@ class PrivateBroker:
             UsageError: the program is missing, the port is taken, or it does not come up.
         """
         program = executable()
+        self.stop()  # one that died before this restart is still to be reaped
         self._wait_for_port()
         config = self._folder / "nats.conf"
         write_atomic(config, private(self._listen, keys, public, gateways).encode())

@@ -96,6 +96,8 @@ class Hub:
             LinkError: the broker did not store all of it; sending again is safe.
         """
         total = 0
+        if not self.connected():
+            raise LinkError("the broker is away")
         try:
             if exchange != self._exchange:
                 await self._js.purge_stream(BODIES)
@@ -124,6 +126,8 @@ class Hub:
         Raises:
             LinkError: the broker is away; they will come once more, and be refused as late.
         """
+        if not self.connected():
+            raise LinkError("the broker is away")
         try:
             await self._js.purge_stream(ANSWERS)
         except (nats.errors.Error, OSError, TimeoutError) as error:

@@ -65,6 +65,8 @@ async def request(connection: Connection, subject: str, data: bytes = b"", withi
     Raises:
         LinkError: no answer.
     """
+    if not connection.is_connected:
+        raise LinkError(f"{subject}: the broker is away")
     try:
         return await connection.request(subject, data, timeout=within)
     except (nats.errors.Error, TimeoutError, OSError) as error:
