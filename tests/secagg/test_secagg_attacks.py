@@ -126,6 +126,14 @@ def test_set_sizes_are_enforced_by_members_whatever_the_server_says(table: Any) 
             t.parties.members[1].receive(Proposal(t.server.identity, wrong))
 
 
+def test_a_set_below_one_cohort_is_never_opened(table: Any) -> None:
+    t = table(6, 5)
+    t.question = lambda _, m: m if isinstance(m, ShareBatch) else None
+    t.upload()
+    with pytest.raises(RemoteProtocolError, match="5 to 6 are"):
+        t.parties.members[1].receive(Proposal(t.server.identity, tuple(t.parties.clients)[:4]))
+
+
 def test_a_set_with_a_client_whose_share_is_missing_is_declined(table: Any) -> None:
     t = table(6)
     t.question = lambda _, m: m if isinstance(m, ShareBatch) else None

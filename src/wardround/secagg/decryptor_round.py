@@ -9,7 +9,7 @@
     PARTITIONED  Certificate     OPENED       SumShares
 
 Laws: one vote for a set and one for a partition; nothing is opened but what a certificate names, and once; below
-``minimum`` or above ``clients`` no vote, whatever the server says; after OPENED no share is left.
+``smallest`` or above ``clients`` no vote, whatever the server says; after OPENED no share is left.
 """
 
 from __future__ import annotations
@@ -188,9 +188,9 @@ class MemberRound:
         described, clients = self.start.descriptor, proposal.clients
         if list(clients) != sorted(set(clients)):
             raise RemoteProtocolError("the proposed set is not in ascending order or names a client twice")
-        if not described.minimum <= len(clients) <= described.clients:
+        if not described.smallest <= len(clients) <= described.clients:
             raise RemoteProtocolError(
-                f"a set of {len(clients)} clients is never opened: {described.minimum} to {described.clients} are"
+                f"a set of {len(clients)} clients is never opened: {described.smallest} to {described.clients} are"
             )
         missing = tuple(client for client in clients if client not in self.shares)
         if missing:

@@ -69,7 +69,7 @@ def explain(config: Lattice, clients: int, cohort: int, values: int, counts: int
         offline_members=committee.offline,
         hostile_members=committee.corrupt,
         correctable_shares=committee.correctable,
-        dropped_clients=clients - config.minimum,
+        dropped_clients=clients - max(config.minimum, cohort),
     )
 
 

@@ -141,6 +141,11 @@ class Descriptor:
     model: bytes
     codec: bytes
 
+    @property
+    def smallest(self) -> int:
+        """Fewest clients whose sum is ever opened."""
+        return max(self.minimum, self.cohort)
+
 
 @message(0x5021)
 @dataclass(frozen=True)

@@ -85,9 +85,9 @@ class Server:
         strangers = [client for client in invited if client not in admitted]
         if strangers:
             raise LocalProtocolError(f"{strangers[0]} is invited but not on the roster")
-        if not start.descriptor.minimum <= len(set(invited)) == len(invited) <= start.descriptor.clients:
+        if not start.descriptor.smallest <= len(set(invited)) == len(invited) <= start.descriptor.clients:
             raise RoundError(
-                f"{len(invited)} clients invited, the round wants {start.descriptor.minimum} to {start.descriptor.clients}"
+                f"{len(invited)} clients invited, the round wants {start.descriptor.smallest} to {start.descriptor.clients}"
             )
         self._start, self._invited, self._members = start, tuple(invited), roster.members
         self._expected = frozenset(invited)
@@ -305,9 +305,9 @@ class Server:
         return tuple(member for member in self._active() if not self._verdicts.missing(member))
 
     def _close(self) -> list[Send]:
-        if len(self._vault) < self.descriptor.minimum:
+        if len(self._vault) < self.descriptor.smallest:
             raise RoundError(
-                f"{len(self._vault)} contributions, {self.descriptor.minimum} are needed: nothing is opened"
+                f"{len(self._vault)} contributions, {self.descriptor.smallest} are needed: nothing is opened"
             )
         sends = self._flush()
         self._enter(CHECKING)
@@ -333,9 +333,9 @@ class Server:
         judges = self._judges()
         quorum = self.descriptor.committee.quorum
         self._chosen = tuple(sorted(client for client in self._vault.clients if client not in self._refused))
-        if len(self._chosen) < self.descriptor.minimum:
+        if len(self._chosen) < self.descriptor.smallest:
             raise RoundError(
-                f"{len(self._chosen)} good contributions, {self.descriptor.minimum} are needed: nothing is opened"
+                f"{len(self._chosen)} good contributions, {self.descriptor.smallest} are needed: nothing is opened"
             )
         if len(judges) < quorum:
             raise RoundError(f"{len(judges)} committee members checked the shares, {quorum} are needed")

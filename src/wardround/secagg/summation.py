@@ -58,8 +58,9 @@ def secure_sum(
         return opened.cohorts
     if use == "plain":
         left = [name for name in order.invited if name not in order.absences.clients]
-        if len(left) < parties.config.minimum:
-            raise RoundError(f"{len(left)} contributions, {parties.config.minimum} are needed")
+        needed = max(parties.config.minimum, order.cohort)
+        if len(left) < needed:
+            raise RoundError(f"{len(left)} contributions, {needed} are needed")
         return plain_sum(partition.deal(left, order.cohort, entropy), source)
     return tuple(
         _pairwise(parties.config, cohort, order, source, subseed(entropy, b"cohort %d" % number), ledger=ledger)
