@@ -124,6 +124,7 @@ def accept(folder: KeyFolder, owner: str, public: str) -> None:
     """
     if not (len(public) == PUBLIC_LENGTH and public.startswith("U") and public.isalnum()):
         raise UsageError(f"{public!r} is not a gateway's public key: 56 letters and digits that begin with U")
+    folder.path.mkdir(parents=True, exist_ok=True, mode=0o700)
     roster = folder.roster() if (folder.path / "roster.json").exists() else {}
     write_atomic(folder.path / "roster.json", to_json({**roster, owner: public}))
 

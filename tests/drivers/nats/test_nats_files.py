@@ -1,0 +1,319 @@
+"""Keys, state, the TOML schema, health pages, doctor and status: everything of the deployment that needs no broker."""
+
+import json
+import os
+import stat
+import urllib.error
+import urllib.request
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wardround.config import dump, parse
+from wardround.drivers.nats import doctor, keys, provisioning, standing
+from wardround.drivers.nats.brokerconfig import Listen, private
+from wardround.drivers.nats.coordinator import Counts
+from wardround.drivers.nats.deployment import Broker, Federation, Gateway, load, read, roster, token
+from wardround.drivers.nats.health import Health, Snapshot
+from wardround.drivers.nats.keys import COORDINATOR, KeyFolder
+from wardround.drivers.nats.rows import own_rows
+from wardround.drivers.nats.serving import Saved, fingerprint
+from wardround.drivers.nats.state import DiskError, State
+from wardround.drivers.sinks.jsonlog import JsonLog
+from wardround.drivers.strategies import full
+from wardround.errors import ConfigError, UsageError
+from wardround.events import RoundDone, RoundFailed
+from wardround.federation.server import Server
+from wardround.wire import encode
+
+TEXT = """
+name = "files"
+[data]
+use = "hospital"
+wards = 3
+devices_per_ward = 1
+windows_per_device = 30
+[partition]
+use = "natural"
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "federation.toml"
+    path.write_text(TEXT + "[broker]\nhttp = 0\n")
+    return path
+
+
+# the schema
+
+
+def test_a_federation_is_an_experiment_with_two_more_tables(file: Path) -> None:
+    federation = read(file)
+    assert federation.broker == Broker(http=0)
+    assert federation.gateway == Gateway()
+    assert parse(dump(federation), full(), "again", Federation) == federation
+    assert parse(TEXT, full()).data == federation.data
+    assert federation.broker.servers == ["tls://127.0.0.1:4222"]
+    assert Broker(url="tls://a:1, tls://b:2").servers == ["tls://a:1", "tls://b:2"]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("[broker]\nprot = 1\n", "did you mean 'port'"),
+        ("[broker]\npatience_s = 0\n", "patience_s must be above 0"),
+        ("[broker]\nport = 70000\n", "must be a port"),
+        ('[broker]\ngateways = ["a", "a"]\n', "twice"),
+        ("[broker]\nwait_for = -1\n", "wait_for"),
+        ("[gateway]\nheartbeat_s = -1\n", "heartbeat_s"),
+        ("[gateway]\nown_data = true\n", "needs the names"),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_named(tmp_path: Path, more: str, message: str) -> None:
+    path = tmp_path / "f.toml"
+    path.write_text(TEXT + more)
+    with pytest.raises(ConfigError, match=message):
+        read(path)
+    with pytest.raises(UsageError, match="cannot be read"):
+        read(tmp_path / "none.toml")
+
+
+def test_names_come_from_the_partition_or_the_file(file: Path) -> None:
+    federation = read(file)
+    table = load(federation, None)
+    assert roster(federation, table) == ("intensive care 1", "radiology 1", "outpatients 1")
+    assert roster(replace(federation, broker=Broker(gateways=("x", "y"))), None) == ("x", "y")
+    with pytest.raises(UsageError, match="partition"):
+        roster(federation, None)
+
+
+def test_a_gateway_sees_its_share_or_all_of_its_own_folder(file: Path) -> None:
+    federation = read(file)
+    table = load(federation, None)
+    shares = [own_rows(federation, table, name).raw() for name in roster(federation, table)]
+    whole = own_rows(replace(federation, gateway=Gateway(own_data=True)), table, "anybody").raw()
+    assert sum(len(y) for _, y in shares) == len(whole[1])
+    assert all(len(x) == len(y) > 0 for x, y in shares)
+    with pytest.raises(UsageError, match="no rows to 'nobody'"):
+        own_rows(federation, table, "nobody")
+
+
+def test_a_run_may_change_its_broker_but_not_its_course(file: Path) -> None:
+    federation = read(file)
+    names = ("a", "b")
+    same = replace(federation, broker=Broker(port=1), gateway=Gateway(http=5))
+    assert fingerprint(same, names) == fingerprint(federation, names)
+    assert fingerprint(replace(federation, seed=2), names) != fingerprint(federation, names)
+    assert fingerprint(federation, ("b", "a")) != fingerprint(federation, names)
+
+
+# keys
+
+
+def test_keys_are_made_once_and_private(file: Path) -> None:
+    lines = list(provisioning.keys(provisioning.Asked(file)))
+    folder = KeyFolder(file.parent / "keys")
+    assert lines[-3:] == ["g00000  intensive care 1", "g00001  radiology 1", "g00002  outpatients 1"]
+    assert set(folder.roster()) == {COORDINATOR, "g00000", "g00001", "g00002"}
+    for path in (folder.private, folder.seed_file(COORDINATOR), folder.seed_file("g00001")):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    before = folder.seed("g00001")
+    assert list(provisioning.keys(provisioning.Asked(file))) == lines[-3:]
+    assert folder.seed("g00001") == before
+    folder.seed_file("g00001").chmod(0o644)
+    with pytest.raises(UsageError, match="chmod 600"):
+        folder.seed("g00001")
+    with pytest.raises(UsageError, match="cannot be read"):
+        folder.seed("g00009")
+
+
+def test_a_gateway_makes_its_own_key_and_the_coordinator_takes_it_in(file: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "federation.toml").write_text(file.read_text())
+    (line,) = provisioning.keys(provisioning.Asked(site / "federation.toml", gateway="radiology 1"))
+    assert line.startswith("radiology 1=U")
+    assert sorted(p.name for p in (site / "keys").iterdir()) == ["g00001.nk"]
+    with pytest.raises(UsageError, match="there already"):
+        list(provisioning.keys(provisioning.Asked(site / "federation.toml", gateway="radiology 1")))
+    assert list(provisioning.keys(provisioning.Asked(file, accept=(line,)))) == ["radiology 1 is in the roster"]
+    assert KeyFolder(tmp_path / "keys").roster() == {"g00001": line.partition("=")[2]}
+    with pytest.raises(UsageError, match="no public key of"):
+        list(provisioning.keys(provisioning.Asked(file, broker_config=True)))
+    list(provisioning.keys(provisioning.Asked(file)))
+    assert KeyFolder(tmp_path / "keys").roster()["g00001"] == line.partition("=")[2], "nothing is replaced"
+    (block,) = provisioning.keys(provisioning.Asked(file, broker_config=True))
+    assert line.partition("=")[2] in block
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"accept": ("radiology 1=XYZ",)}, "56 letters"),
+        ({"accept": ("radiolgy 1=U",)}, "did you mean"),
+        ({"gateway": "nobody"}, "no gateway"),
+    ],
+)
+def test_wrong_keys_and_names_are_refused(file: Path, asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        list(provisioning.keys(provisioning.Asked(file, **asked)))
+
+
+def test_an_nkey_is_what_nkeys_says(tmp_path: Path) -> None:
+    import nkeys  # type: ignore[import-untyped]
+
+    seed, public = keys.new_key()
+    pair = nkeys.from_seed(bytearray(seed.encode()))
+    assert pair.public_key.decode() == public
+    assert pair.verify(b"nonce", pair.sign(b"nonce"))
+    with pytest.raises(UsageError, match="copy ca"):
+        KeyFolder(tmp_path).client_tls()
+
+
+def test_no_secret_is_in_the_brokers_configuration(tmp_path: Path) -> None:
+    folder = KeyFolder(tmp_path)
+    keys.make(folder, ["a", "b"], ["host.example", "10.0.0.1"])
+    text = private(Listen("127.0.0.1", 1, tmp_path), folder, folder.roster(), ["g00000", "g00001"])
+    assert all(folder.seed(owner) not in text for owner in folder.roster())
+    from cryptography import x509
+
+    names = x509.load_pem_x509_certificate(folder.certificate.read_bytes()).extensions.get_extension_for_class(
+        x509.SubjectAlternativeName
+    )
+    assert [str(n.value) for n in names.value] == ["host.example", "10.0.0.1"]
+
+
+# state
+
+
+def test_state_survives_and_has_one_owner(tmp_path: Path) -> None:
+    state = State(tmp_path / "s")
+    state.save("a", b"1")
+    state.save("client old", b"o")
+    state.save("client new", b"n")
+    state.forget("client ", "client new")
+    with pytest.raises(UsageError, match="another wardround process"):
+        State(tmp_path / "s")
+    state.close()
+    again = State(tmp_path / "s")
+    assert (again.load("a"), again.load("client old"), again.load("client new")) == (b"1", None, b"n")
+    again.close()
+
+
+def test_a_disk_that_takes_nothing_leaves_the_old_value(tmp_path: Path) -> None:
+    state = State(tmp_path / "s")
+    state.save("a", b"1")
+    state._db.execute("PRAGMA max_page_count = 1")  # SQLite's own way to be full: it takes not one page more
+    with pytest.raises(DiskError, match="full"):
+        state.save("a", os.urandom(200_000))
+    assert state.load("a") == b"1"
+    state._db.execute("PRAGMA max_page_count = 100000")
+    state.save("a", b"2")
+    assert state.load("a") == b"2"
+    state.close()
+
+
+def test_a_damaged_or_unwritable_state_is_said(tmp_path: Path) -> None:
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "state.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(UsageError, match="move it away"):
+        State(tmp_path / "bad")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot be written"):
+        State(tmp_path / "file" / "s")
+
+
+# pages
+
+
+def _get(port: int, page: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_health_metrics_and_status() -> None:
+    state = {"healthy": True, "x": 1}
+    counts = Counts(answers=3)
+    health = Health(0, lambda: state, Snapshot("wr", lambda: {"here": 2.0}, lambda: counts))
+    try:
+        assert _get(health.port, "health") == (200, '{"healthy": true}\n')
+        assert json.loads(_get(health.port, "status")[1]) == state
+        text = _get(health.port, "metrics")[1]
+        assert "# TYPE wr_here gauge" in text
+        assert "wr_here 2.0" in text
+        assert "wr_answers_total 3.0" in text
+        state["healthy"] = False
+        assert _get(health.port, "health")[0] == 503
+        assert _get(health.port, "status")[0] == 200
+        assert _get(health.port, "else")[0] == 404
+        with pytest.raises(UsageError, match="taken"):
+            Health(health.port, lambda: state, Snapshot("wr", dict, lambda: counts))
+    finally:
+        health.close()
+
+
+def test_status_and_rounds_read_the_disk_where_nobody_runs(file: Path, tmp_path: Path, lab: Any) -> None:
+    folder = tmp_path / "st" / "coordinator"
+    with pytest.raises(UsageError, match="no coordinator runs"):
+        standing.status(file, tmp_path / "st")
+    federation, _, agreed, names = lab.tiny()
+    machine = Server.new(agreed, federation.participation, names, 1)
+    machine.begin(0.0, names)
+    state = State(folder)
+    state.save("coordinator", encode(Saved("run 7", "x", machine.to_bytes(), 0)))
+    state.close()
+    found = standing.status(file, tmp_path / "st")
+    assert found == {"running": False, "run": "run 7", "phase": "statistics", "exchange": 1, "round": 0}
+    assert standing.text(found) == "run run 7: not running, phase statistics, round 0, exchange 1"
+    log = JsonLog(folder / "log.jsonl")
+    log(RoundDone(1, 3, 2, 0, 1, 1, 0, 0.5, 0.1, 1, 1, 2.0))
+    log(RoundFailed(2, 3, 1, 2, "too few"))
+    log.close()
+    lines = standing.rounds(tmp_path / "st", 20).splitlines()
+    assert lines[1].split() == ["1", "3", "2", "1", "0", "0.5000", "2.00"]
+    assert "given up: too few" in lines[2]
+    assert len(standing.rounds(tmp_path / "st", 1).splitlines()) == 2
+
+
+def test_doctor_finds_what_is_wrong_and_says_what_to_do(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def findings(**changes: Any) -> dict[str, doctor.Finding]:
+        patient = doctor.Patient(file, changes.pop("name", ""), None, tmp_path / "state")
+        return {f.what: f for f in doctor.examine(patient)}
+
+    monkeypatch.setattr(doctor, "CONNECT_S", 0.5)
+    before = findings()
+    assert not before["keys"].ok
+    assert "wardround keys" in before["keys"].remedy
+    list(provisioning.keys(provisioning.Asked(file)))
+    file.write_text(TEXT + "[broker]\nport = 9\n")
+    after = findings()
+    assert after["key"].ok
+    assert after["authority"].ok
+    assert after["data source"].ok
+    assert "wardround serve starts it" in after["broker"].found
+    gateway = findings(name="radiology 1")
+    assert not gateway["broker"].ok
+    assert "outbound" in gateway["broker"].remedy
+    assert not findings(name="nobody")["keys"].ok
+    monkeypatch.setattr(doctor, "FREE_BYTES", 10**18)
+    assert "free some space" in findings()["disk"].remedy
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr("wardround.drivers.nats.broker.shutil.which", lambda *_, **__: None)
+    assert "apt-get install nats-server" in findings()["nats-server"].remedy
+    file.write_text("nonsense")
+    assert not findings()["federation file"].ok
+    assert all(f.remedy for f in findings().values() if not f.ok)
+
+
+def test_tokens_are_fit_for_subjects() -> None:
+    assert token(7) == "g00007"
+    assert len({token(i) for i in range(200_000)}) == 200_000
