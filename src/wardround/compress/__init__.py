@@ -1,1 +1,1 @@
-"""Codecs: sparsify, quantise, entropy coding; which of them are linear."""
+"""Compress: what a gateway sends instead of its update; which codecs are linear and may stand under a secure sum."""
