@@ -26,6 +26,7 @@ from wardround.catalogue import CORE, KIND_TEXT
 from wardround.cli.main import app
 from wardround.cli.strategies import default_of
 from wardround.config import Experiment
+from wardround.drivers.nats.deployment import Broker, Gateway
 from wardround.drivers.sources import SOURCES
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
@@ -54,6 +55,9 @@ def experiment_file() -> str:
         elif dataclasses.is_dataclass(hints[field.name]):
             cls = typing.cast("type", hints[field.name])
             lines += [f"## `[{field.name}]`\n", *prose(cls), *keys(cls, names(cls))]
+    lines += [FEDERATION_FILE]
+    for name, cls in (("broker", Broker), ("gateway", Gateway)):
+        lines += [f"### `[{name}]`\n", *prose(cls), *keys(cls, names(cls))]
     return "\n".join(lines)
 
 
@@ -101,6 +105,11 @@ use = "natural"
 ```
 
 A run folder keeps the file with all defaults written out ([run-folder.md](run-folder.md)).
+"""
+FEDERATION_FILE = """## The federation file
+
+The same tables and two more, which `wardround simulate` does not take: `wardround serve FILE` and `wardround join FILE`
+([real-federation.md](../howto/real-federation.md)).
 """
 STRATEGIES = """# Strategies
 
