@@ -66,7 +66,7 @@ def test_clients_that_miss_rounds_catch_up_to_the_bit(track: Track) -> None:
 def test_the_announced_model_converges_to_parameters_that_stand_still(track: Track) -> None:
     start, goal = path(2)
     ledger = Ledger(track.start(start))
-    for r in range(400):
+    for r in range(250):
         ledger = advance(track, ledger, goal, np.random.default_rng(r))
     assert np.abs(ledger.announced.model - goal).max() < 0.02 * np.abs(start - goal).max()
 
@@ -121,6 +121,7 @@ def test_differences_for_another_version_are_refused() -> None:
 def test_damaged_messages_are_refused(track: Track) -> None:
     ledger = Ledger(track.start(path(1)[0]))
     after = advance(track, ledger, path(2)[1], np.random.default_rng(1))
+    step = after.steps[0] if after.steps else b""  # a dense step is no shorter than a snapshot and is not kept
     short = np.zeros(3, np.float32)
     nan = np.full(LAYOUT.size, np.nan, np.float32)
     bad = [
@@ -129,8 +130,8 @@ def test_damaged_messages_are_refused(track: Track) -> None:
         encode(replace(after.announced, version=-1)),
         encode(replace(after.announced, public=Public(levels=np.zeros(7, np.uint8)))),
         encode(replace(after.announced, public=replace(after.announced.public, factor=np.full(3, np.inf, np.float32)))),
-        encode(Differences(0, (after.steps[0][:-1],))),
-        encode(Differences(0, (after.steps[0] + b"\x00",))),
+        encode(Differences(0, (step[:-1],))),
+        encode(Differences(0, (step + b"\x00",))),
         encode(after),
         b"",
     ]

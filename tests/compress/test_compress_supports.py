@@ -73,7 +73,7 @@ def test_exactly_k_are_drawn_whatever_the_chances() -> None:
 def test_coordinates_are_drawn_as_often_as_their_probability_says() -> None:
     levels = levels_of(np.random.default_rng(4).gamma(0.3, size=200))
     chances = probabilities(levels, 20, 0.3)[levels]
-    rounds = 2000
+    rounds = 1500
     count = np.zeros(200)
     for r in range(rounds):
         count[draw(chances, 20, round_id(b"odds", r))] += 1

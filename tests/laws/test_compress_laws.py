@@ -20,7 +20,7 @@ from wardround.compress.supports import Importance, RandomK, SharedTop
 from wardround.errors import DecodeError
 from wardround.params import Layout
 
-LAW = settings(max_examples=15, deadline=None, derandomize=True)
+LAW = settings(max_examples=12, deadline=None, derandomize=True)
 EF = ErrorFeedback()
 LINEAR: list[LinearCodec] = [
     RandomK(0.3),
@@ -120,7 +120,7 @@ def test_a_vector_of_zeros_stays_one(codecs: tuple[Codec, ...]) -> None:
 
 
 @pytest.mark.parametrize("codecs", CHAINS, ids=label)
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(data=st.data(), seed=st.integers(0, 3))
 def test_any_bytes_decode_to_a_vector_or_raise_decode_error(
     codecs: tuple[Codec, ...], data: st.DataObject, seed: int
@@ -174,7 +174,7 @@ UNBIASED: list[tuple[Codec, ...]] = [
 
 @pytest.mark.parametrize("codecs", UNBIASED, ids=label)
 def test_unbiased_codecs_give_the_value_on_average(codecs: tuple[Codec, ...]) -> None:
-    layout, rounds = flat(256), 600
+    layout, rounds = flat(256), 400
     chain = Chain.of(codecs)
     assert not chain.biased
     update = vector(layout, 5)
@@ -187,9 +187,9 @@ def test_unbiased_codecs_give_the_value_on_average(codecs: tuple[Codec, ...]) ->
         got[r] = coding.decode(coding.encode(update, Memory(), np.random.default_rng(r))[0])
     spread = got.std(axis=0) / np.sqrt(rounds)
     # of 256 coordinates with normal errors the worst is below 4.5 deviations in 998 of 1000 tests; a value beside a step
-    # of its quantiser is rarely rounded the other way, so its own spread is known badly (hence the tenth of the largest);
+    # of its quantiser is rarely rounded the other way, so its own spread is known badly (hence half the largest);
     # EDEN's Hadamard blocks are a rotation only nearly: a large value in a block of 256 comes out up to 3 % too large
-    slack = 0.04 * np.abs(update).max() if isinstance(codecs[0], Eden) else 0.1 * spread.max()
+    slack = 0.04 * np.abs(update).max() if isinstance(codecs[0], Eden) else 0.5 * spread.max()
     assert (np.abs(got.mean(axis=0) - update) < 4.5 * spread + slack).all()
 
 
