@@ -24,7 +24,7 @@ from wardround.catalogue import Catalogue
 from wardround.errors import ConfigError
 from wardround.federation.algorithms import Algorithm
 from wardround.federation.participation import Participation, Weather
-from wardround.secagg.choice import SumChoice
+from wardround.secagg.choice import PairwiseSum, PlainSum, SumChoice
 from wardround.secagg.parameters import Lattice
 from wardround.traffic.partition import Partition
 from wardround.traffic.scaling import Scaling
@@ -227,8 +227,8 @@ def check(experiment: Experiment, where: str) -> None:
             f'set [training] optimiser = "sgd" and momentum = 0',
         )
     _check_rule(experiment, where)
-    if isinstance(experiment.secagg, Lattice):
-        _check_lattice(experiment, experiment.secagg, where)
+    if not isinstance(experiment.secagg, PlainSum):
+        _check_sums(experiment, experiment.secagg, where)
     if experiment.algorithm.name == "fednova" and training.optimiser != "sgd":
         raise ConfigError(f'{where}: [algorithm] fednova normalises SGD steps: set [training] optimiser = "sgd"')
 
@@ -237,12 +237,14 @@ def _check_rule(experiment: Experiment, where: str) -> None:
     rule, algorithm, size = experiment.rule, experiment.algorithm.name, experiment.rounds.cohort_size
     if rule.needs:
         raise ConfigError(
-            f"{where}: [rule] {rule.name} needs the server's own {' and '.join(rule.needs)} (a root set), which [data] cannot give "
-            f"yet: choose one of trimmed-mean, geometric-median, dnc, norm-clipping",
+            f"{where}: [rule] {rule.name} needs the server's own {' and '.join(rule.needs)} (a root set), which [data] "
+            f"cannot give yet: choose one of trimmed-mean, geometric-median, dnc, norm-clipping",
         )
     plain_updates = algorithm in ("fedavg", "fedprox")
     if (rule.name == "norm-clipping" or "arc" in rule.pre) and not plain_updates:
-        raise ConfigError(f"{where}: [rule] {rule.name} compares norms of updates, but {algorithm} sends other blocks: use fedavg")
+        raise ConfigError(
+            f"{where}: [rule] {rule.name} compares norms of updates, {algorithm} sends other blocks: use fedavg"
+        )
     if size == 0 and rule.breakdown(1000) > 0:
         raise ConfigError(
             f"{where}: [rule] {rule.name} compares cohorts, but [rounds] cohort_size = 0 sums all clients into one: "
@@ -250,8 +252,8 @@ def _check_rule(experiment: Experiment, where: str) -> None:
         )
 
 
-def _check_lattice(experiment: Experiment, lattice: Lattice, where: str) -> None:
-    least, cohort = lattice.minimum, experiment.rounds.cohort_size
+def _check_sums(experiment: Experiment, choice: Lattice | PairwiseSum, where: str) -> None:
+    least, cohort = choice.minimum, experiment.rounds.cohort_size
     if experiment.participation.minimum < least:
         raise ConfigError(
             f"{where}: [participation] minimum = {experiment.participation.minimum}, but [secagg] opens no sum of fewer than "

@@ -16,7 +16,7 @@ from wardround.config import Experiment
 from wardround.errors import ConfigError
 from wardround.federation.plan import Plan, Prepared, Schedule
 from wardround.rng import stream
-from wardround.secagg.parameters import Lattice
+from wardround.secagg.choice import PlainSum
 from wardround.traffic.partition import ClientShare
 from wardround.traffic.split import Split
 from wardround.traffic.table import Table
@@ -67,7 +67,7 @@ def plan(experiment: Experiment, table: Table) -> Plan:
         schedule=Schedule(r.count, r.measure_every, r.keep, r.cohort_size, r.exchange_retries),
         weighting=r.weighting,
         weight_cap=r.weight_cap,
-        protected=isinstance(experiment.secagg, Lattice),
+        protected=not isinstance(experiment.secagg, PlainSum),
     )
 
 

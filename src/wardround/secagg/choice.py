@@ -15,5 +15,35 @@ class PlainSum:
     name: ClassVar[str] = "plain"
 
 
-SumChoice: TypeAlias = Lattice | PlainSum
-SUMS: tuple[type[Lattice | PlainSum], ...] = (Lattice, PlainSum)
+@dataclass(frozen=True)
+class PairwiseSum:
+    """Pairwise masks (SecAgg+ with ML-KEM seeds, Bell et al., CCS 2020): four messages a round; a benchmark baseline.
+
+    Its keys are not signed and its cohorts are dealt before the upload: compare with it, do not deploy it.
+
+    Attributes:
+        bits, clip, count_bits, count_fraction, minimum: as for ``lattice``.
+    """
+
+    name: ClassVar[str] = "pairwise"
+
+    bits: int = 8
+    clip: float = 1.0
+    count_bits: int = 40
+    count_fraction: int = 8
+    minimum: int = 4
+
+    def __post_init__(self) -> None:
+        self.quantiser()
+
+    def quantiser(self) -> Lattice:
+        """The same fixed point as the lattice's.
+
+        Raises:
+            ValueError: a field is out of range.
+        """
+        return Lattice(self.bits, self.clip, self.count_bits, self.count_fraction, minimum=self.minimum)
+
+
+SumChoice: TypeAlias = Lattice | PairwiseSum | PlainSum
+SUMS: tuple[type[Lattice | PairwiseSum | PlainSum], ...] = (Lattice, PairwiseSum, PlainSum)

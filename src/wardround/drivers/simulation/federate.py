@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from wardround.arrays import F32
 from wardround.config import Experiment
-from wardround.drivers.simulation.secure import SecureSum
+from wardround.drivers.simulation.secure import Called, SecureSum
 from wardround.drivers.world import ClientRows, PreparedTable, World
 from wardround.errors import LocalProtocolError, RoundError
 from wardround.events import Emit, Event, Note, RoundDone
@@ -26,7 +26,7 @@ from wardround.federation.participation import Fate
 from wardround.federation.plan import Plan
 from wardround.federation.server import Phase, Server
 from wardround.federation.step import Send
-from wardround.secagg.parameters import Lattice
+from wardround.secagg.choice import PlainSum
 from wardround.training.task import Engine, Job
 from wardround.wire import decode, encode, message
 
@@ -87,7 +87,9 @@ class Federation:
         self._prepared: PreparedTable | None = None
         self._engine: Engine | None = None
         choice = self.experiment.secagg
-        self.secure = SecureSum(choice, self.world.names, self.experiment.seed) if isinstance(choice, Lattice) else None
+        self.secure = (
+            None if isinstance(choice, PlainSum) else SecureSum(choice, self.world.names, self.experiment.seed)
+        )
 
     @property
     def over(self) -> bool:
@@ -195,7 +197,8 @@ class Federation:
             return
         training = self.server.phase is Phase.TRAINING
         cohort = self.plan.schedule.cohort_size if training else 0
-        result = self.secure.sum(arriving, tuple(fates), cohort)
+        answering = frozenset(peer for peer, fate in fates.items() if fate == "answers")
+        result = self.secure.sum(arriving, Called(tuple(fates), answering, cohort))
         self.traffic.up += result.bytes_up
         self.server.opened(result.peers, result.sums)
 

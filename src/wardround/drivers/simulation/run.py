@@ -131,7 +131,7 @@ class _Run:
     def __init__(self, run: RunDir, experiment: Experiment, table: Table, emit: Emit, began: float) -> None:
         self.run, self.experiment, self.table = run, experiment, table
         self._sinks: list[Emit] = [emit]
-        self._began = began
+        self._began, self._cpu = began, time.process_time()
         self._timing: dict[str, float] = {}
         self._first_round_s: float | None = None
 
@@ -142,8 +142,11 @@ class _Run:
         workers = engines.workers(self.experiment.run.workers)
         with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(workers) as pool, _stopping() as noted:
             federation = self._federation(world, agreed, pool, workers)
-            self._federate(federation, noted)
-            self._finish(federation, noted)
+            try:
+                self._federate(federation, noted)
+                self._finish(federation, noted)
+            finally:
+                self._log.close()
         return self.run
 
     def _federation(self, world: World, agreed: Plan, pool: ThreadPoolExecutor, workers: int) -> Federation:
@@ -276,5 +279,5 @@ class _Run:
             "first_round_s": self._first_round_s,
             "client_rounds_per_s": answered / seconds if seconds > 0 else None,
             "peak_memory_bytes": usage.ru_maxrss * 1024,
-            "cpu_s": usage.ru_utime + usage.ru_stime,
+            "cpu_s": time.process_time() - self._cpu,
         }

@@ -16,9 +16,11 @@ import numpy as np
 from wardround.errors import RoundError
 from wardround.federation.cohorts import CohortSum
 from wardround.federation.messages import Answer
+from wardround.secagg.choice import PairwiseSum
 from wardround.secagg.client import Plain
-from wardround.secagg.in_memory import Absences, Ledger, Parties, lattice_sum
+from wardround.secagg.in_memory import Absences, Ledger, Parties
 from wardround.secagg.parameters import Lattice
+from wardround.secagg.summation import Order, Use, secure_sum
 
 EPOCH_SUMS = 64
 
@@ -32,11 +34,22 @@ class Result:
     bytes_up: int
 
 
+@dataclass(frozen=True)
+class Called:
+    """An exchange: who is ``invited``, who of them answers, and the least size of a ``cohort`` (0: one sum)."""
+
+    invited: tuple[str, ...]
+    answering: frozenset[str]
+    cohort: int
+
+
 class SecureSum:
     """Layer 2 for the clients ``names``; ``done`` sums were opened or given up so far."""
 
-    def __init__(self, config: Lattice, names: Sequence[str], seed: int) -> None:
-        self._config, self._names = config, tuple(names)
+    def __init__(self, choice: Lattice | PairwiseSum, names: Sequence[str], seed: int) -> None:
+        self._use: Use = "pairwise" if isinstance(choice, PairwiseSum) else "lattice"
+        self._config = choice.quantiser() if isinstance(choice, PairwiseSum) else choice
+        self._names = tuple(names)
         self._secret = hashlib.sha256(b"wardround simulated secagg" + seed.to_bytes(16, "big")).digest()
         self._parties: Parties | None = None
         self.done = 0
@@ -46,28 +59,27 @@ class SecureSum:
         self.done = done
         self._parties = None
 
-    def sum(self, answers: Iterator[tuple[str, Answer]], invited: tuple[str, ...], cohort: int) -> Result:
-        """Add up the ``answers`` of some of the ``invited``, in cohorts of at least ``cohort`` (0: one sum).
+    def sum(self, answers: Iterator[tuple[str, Answer]], round_: Called) -> Result:
+        """Add up the ``answers``, taken in one by one: none is kept longer than its client's turn takes.
 
         Raises:
             RoundError: too few were invited or answer, or the committee did not open the sum.
         """
         least = self._config.minimum
-        if len(invited) < least:
-            raise RoundError(f"{len(invited)} clients are invited, no sum of fewer than {least} is ever opened")
+        if len(round_.answering) < least:
+            raise RoundError(f"{len(round_.answering)} clients answer, no sum of fewer than {least} is ever opened")
         parties = self._epoch()
         number, self.done = self.done, self.done + 1
         parties.number = number % EPOCH_SUMS
-        waiting = _Queue(answers)
-        if len(waiting.peers) < least:
-            raise RoundError(f"{len(waiting.peers)} clients answer, no sum of fewer than {least} is ever opened")
-        start = parties.start(len(invited), min(cohort, len(invited)), waiting.sizes)
-        ledger = Ledger(measure_bytes=True)
+        queue = _Queue(answers)
+        absences = Absences(frozenset(round_.invited) - round_.answering)
+        order = Order(round_.invited, min(round_.cohort, len(round_.invited)), queue.sizes, absences=absences)
         entropy = hashlib.sha256(self._secret + number.to_bytes(8, "big")).digest()
-        absent = Absences(frozenset(invited) - waiting.peers)
-        opened = lattice_sum(parties, start, waiting.plain, entropy, invited=invited, absences=absent, ledger=ledger)
-        sums = tuple(CohortSum(len(row.clients), row.update, row.counts) for row in opened.cohorts if row.plausible)
-        peers = tuple(peer for row in opened.cohorts if row.plausible for peer in row.clients)
+        ledger = Ledger(measure_bytes=True)
+        opened = secure_sum(self._use, parties, order, queue.plain, entropy, ledger=ledger)
+        rows = [row for row in opened if row.plausible]
+        sums = tuple(CohortSum(len(row.clients), row.update, row.counts) for row in rows)
+        peers = tuple(peer for row in rows for peer in row.clients)
         return Result(peers, sums, ledger.sent_bytes.get("client", 0))
 
     def _epoch(self) -> Parties:
@@ -80,18 +92,16 @@ class SecureSum:
 
 
 class _Queue:
-    """Answers by name. They are all taken in at once: layer 2 asks for clients in its own order."""
+    """Answers by name, taken from the stream when they are asked for; those that come earlier wait."""
 
     def __init__(self, answers: Iterator[tuple[str, Answer]]) -> None:
-        self._answers = dict(answers)
-        self.peers = frozenset(self._answers)
-
-    @property
-    def sizes(self) -> tuple[int, int]:
-        """Values of the two segments."""
-        answer = next(iter(self._answers.values()))
-        return answer.update.size, answer.counts.size
+        first, answer = next(answers)
+        self._rest, self._waiting = answers, {first: answer}
+        self.sizes = (answer.update.size, answer.counts.size)
 
     def plain(self, client: str) -> Plain:
-        answer = self._answers.pop(client)
-        return Plain(answer.update, np.asarray(answer.counts, dtype=np.float64))
+        while client not in self._waiting:
+            name, answer = next(self._rest)
+            self._waiting[name] = answer
+        found = self._waiting.pop(client)
+        return Plain(found.update, np.asarray(found.counts, dtype=np.float64))
