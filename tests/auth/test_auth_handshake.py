@@ -525,3 +525,14 @@ def test_enrolled_later() -> None:
 def test_seeded_entropy_repeats_itself() -> None:
     a, b, c = world(1), world(1), world(1, seed="another")
     assert a.devices[0].key.public == b.devices[0].key.public != c.devices[0].key.public
+
+
+def test_the_psk_is_part_of_m2() -> None:
+    """If ML-KEM falls, the psk alone still keeps strangers out: without it M2 does not open."""
+    w = world(1)
+    initiator = w.initiator()
+    m2 = w.to_server(w.hello(initiator))
+    known = w.devices[0]
+    initiator.identity = DeviceIdentity(w.suite, FEDERATION, known.key, bytes(32), known.server_public)
+    with pytest.raises(AuthError, match="does not open"):
+        initiator.receive(m2)

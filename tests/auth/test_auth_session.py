@@ -68,6 +68,8 @@ def test_a_kem_ratchet_heals_both_ends() -> None:
     w.book.turn_to(type(w.book.token)(1, 2, MODEL))
     assert w.book.accept(theirs.session_id, record).data == b"u"
     assert (theirs.state, theirs.healed_round) == (State.LIVE, 2)
+    stolen.advance(2)  # it also saw every message, but not the secret inside the ciphertext
+    assert stolen._healed(bytes(32), update.ciphertext, heard.offer) != theirs.root
     heard, memory = open_announcement(ours, memory, seal_announcement(theirs, announcement(3)))
     assert (ours.root, ours.state, ours.healed_round) == (theirs.root, State.LIVE, 3)
     stolen.advance(3)

@@ -211,7 +211,7 @@ def of_federation(thing: T, federation: bytes) -> T:
         AuthError: it belongs to another.
     """
     if getattr(thing, "federation", None) != federation:
-        raise AuthError(f"a {type(thing).__name__} of another federation")
+        raise AuthError(f"this {type(thing).__name__.lower()} belongs to another federation")
     return thing
 
 
