@@ -10,6 +10,7 @@ from wardround.drivers.simulation import federate
 from wardround.drivers.simulation.run import Options, resume_run, start_run
 from wardround.drivers.store.rundir import RunDir
 from wardround.events import CheckpointSaved, Event, Note, RoundDone, RoundFailed, ignore
+from wardround.federation.messages import Answer
 from wardround.federation.server import Server, ServerState
 from wardround.secagg.messages import Contribution
 from wardround.secagg.server import Server as SumServer
@@ -72,7 +73,9 @@ def test_counts_are_exact(tmp_path: Path) -> None:
 
 
 def test_nothing_about_one_client_reaches_the_server_in_clear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers, seen, contributions = [], [], []
+    answers: list[Answer] = []
+    seen: list[bytes] = []
+    contributions: list[Contribution] = []
     chunk, sums = federate.Federation._chunk, Server.opened
 
     def spy_answers(self: Any, ask: Any, peers: Any, engine: Any) -> Any:
@@ -136,7 +139,7 @@ def test_cohorts_reach_the_rule_as_means(tmp_path: Path) -> None:
 def test_a_stopped_lattice_run_resumes_to_the_bit(tmp_path: Path) -> None:
     whole = run(tmp_path / "a")
 
-    class Stop(Exception):
+    class Stop(Exception):  # noqa: N818 - stands for the user
         pass
 
     def stop(event: Event) -> None:
