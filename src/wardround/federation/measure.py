@@ -93,13 +93,15 @@ def read(plan: Plan, total: F64) -> Reading:
 
 def threshold(total: F64, target_fpr: float) -> float:
     """The alert threshold: the lowest bin edge above which at most ``target_fpr`` of the federation's benign validation
-    rows lie; infinite where no benign row was counted.
+    rows lie; infinite where no benign row was counted, or too many lie in the last bin, which is open above.
     """
     benign = _histograms(total)[0]
     if not benign.sum():
         return math.inf
     above = benign[::-1].cumsum()[::-1]  # rows in bin k and higher
     first = int(np.searchsorted(-above, -target_fpr * benign.sum()))
+    if first == BINS.count:
+        return math.inf
     return BINS.lo + first * (BINS.hi - BINS.lo) / BINS.count
 
 
