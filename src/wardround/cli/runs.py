@@ -39,7 +39,7 @@ def simulate(
 
     Ctrl-C stops cleanly after the exchange in flight; `wardround resume RUN` goes on, also after a crash.
     """
-    text = override(_read(experiment), sets, str(experiment))
+    text = override(read_text(experiment), sets, str(experiment))
     parsed = parse(text, full(), str(experiment))
     first = parsed.seed if seed is None else seed
     folders = []
@@ -98,7 +98,12 @@ def _say(run: RunDir) -> None:
     typer.echo(f"report: {run.report}")
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """A text file named on the command line.
+
+    Raises:
+        UsageError: it cannot be read, or is not text.
+    """
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:

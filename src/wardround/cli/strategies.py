@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import json
 import typing
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -13,9 +14,12 @@ from rich.console import Console
 from rich.table import Table
 
 from wardround.catalogue import KIND_TEXT
-from wardround.config import Experiment, nearest
+from wardround.cli.runs import read_text
+from wardround.config import Experiment, nearest, parse
 from wardround.drivers.strategies import full
 from wardround.errors import UsageError
+from wardround.secagg import explain as planned
+from wardround.secagg.parameters import Lattice
 
 
 def strategies(
@@ -34,15 +38,35 @@ def strategies(
 
 
 def explain(
-    name: str = typer.Argument(..., help="A strategy's name, KIND.NAME, or a table such as 'training'."),
+    name: str = typer.Argument(..., help="A strategy's name, KIND.NAME, a table such as 'training', or 'secagg'."),
+    experiment: Path | None = typer.Option(None, help="For 'secagg': the experiment whose [secagg] table to explain."),
+    clients: int = typer.Option(100, min=1, help="For 'secagg': clients invited to a round."),
+    values: int = typer.Option(20_000, min=1, help="For 'secagg': parameters of the model."),
 ) -> None:
-    """Explain a strategy or a table of the experiment file: what it does, its keys and their defaults."""
+    """Explain a strategy or a table of the experiment file: what it does, its keys and their defaults.
+
+    'secagg' prints what a secure sum costs and promises before anything runs: bits, bytes, security estimate, dropouts.
+    """
+    if name == "secagg":
+        typer.echo(_sums(experiment, clients, values))
+        return
     classes = _classes()
     wanted = [key for key in classes if key == name or key.split(".")[-1] == name]
     if not wanted:
         raise UsageError(f"nothing is named {name!r}{nearest(name, [*classes, *(k.split('.')[-1] for k in classes)])}")
     for key in wanted:
         typer.echo(describe(key, classes[key]))
+
+
+def _sums(experiment: Path | None, clients: int, values: int) -> str:
+    """Bits per value, bytes per client, security estimate, tolerated dropouts and collusion."""
+    lattice, cohort = Lattice(), 0
+    if experiment is not None:
+        parsed = parse(read_text(experiment), full(), str(experiment))
+        if not isinstance(parsed.secagg, Lattice):
+            return describe(f"secagg.{parsed.secagg.name}", type(parsed.secagg))
+        lattice, cohort = parsed.secagg, parsed.rounds.cohort_size
+    return planned.text(planned.explain(lattice, clients, cohort, values, counts=5))
 
 
 def describe(key: str, cls: type) -> str:
