@@ -93,7 +93,7 @@ class Pair:
 
     plan: Plan = field(default_factory=make_plan)
     sizes: tuple[int, ...] = (40, 24, 60, 12)
-    policy: Participation = field(default_factory=Participation)
+    policy: Participation = field(default_factory=lambda: Participation(minimum=2))
     restart: bool = False
     now: float = 1000.0
 

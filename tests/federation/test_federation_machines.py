@@ -13,7 +13,7 @@ from federation_pair import SEED, Pair, make_plan, with_schedule  # type: ignore
 from wardround.errors import DecodeError, LocalProtocolError, RemoteProtocolError, RoundError
 from wardround.events import Note, RoundDone
 from wardround.federation import client, server
-from wardround.federation.algorithms import Scaffold
+from wardround.federation.algorithms import EMPTY, Scaffold
 from wardround.federation.client import Client, ClientState, State
 from wardround.federation.messages import Answer, AskErrors, AskMeasures, AskStatistics, AskTraining
 from wardround.federation.participation import Participation
@@ -242,7 +242,7 @@ def asks_of(pair: Any) -> dict[str, Any]:
     inputs = len(s.prepared.preprocessor.names)
     return {
         "AskStatistics": AskStatistics(number, schema),
-        "AskTraining": AskTraining(number, 1, schema, d, np.zeros(0, dtype=np.float32), totals),
+        "AskTraining": AskTraining(number, 1, schema, d, EMPTY, EMPTY, totals),
         "AskErrors": AskErrors(number, 1, schema, d, totals),
         "AskMeasures": AskMeasures(number, 1, schema, d, np.ones(1 + inputs), totals),
     }
@@ -359,6 +359,7 @@ def test_a_client_that_was_never_told_the_statistics_says_so() -> None:
     [
         ("AskTraining", {"parameters": np.zeros(3, dtype=np.float32)}, "parameters"),
         ("AskTraining", {"broadcast": np.zeros(3, dtype=np.float32)}, "broadcast"),
+        ("AskTraining", {"reach": np.ones(2, dtype=np.float32)}, "reach"),
         ("AskErrors", {"parameters": np.zeros(3, dtype=np.float32)}, "parameters"),
         ("AskMeasures", {"errors": np.ones(2)}, "errors"),
         ("AskMeasures", {"preparation": np.ones(5)}, "statistics do not fit"),

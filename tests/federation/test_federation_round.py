@@ -184,7 +184,9 @@ def test_an_autoencoder_goes_on_when_nobody_sends_errors() -> None:
 
 
 def test_sampling_invites_the_share_and_sees_every_client_in_time() -> None:
-    pair = Pair(with_schedule(make_plan(), rounds=12), policy=Participation(fraction=0.5)).until(Phase.TRAINING)
+    pair = Pair(with_schedule(make_plan(), rounds=12), policy=Participation(fraction=0.5, minimum=2)).until(
+        Phase.TRAINING
+    )
     seen: set[str] = set()
     while pair.server.phase is not Phase.DONE:
         training = pair.server.phase is Phase.TRAINING

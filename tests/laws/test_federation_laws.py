@@ -14,7 +14,7 @@ from wardround.aggregate.optimise import SGD
 from wardround.aggregate.rules import RULES
 from wardround.config import dump, parse
 from wardround.drivers.strategies import full
-from wardround.federation import cohorts, measure
+from wardround.federation import cohorts, measure, reach
 from wardround.federation.algorithms import FedAvg
 from wardround.federation.messages import Answer
 from wardround.federation.participation import Participation, Weather
@@ -168,3 +168,18 @@ def test_an_experiment_is_read_back_as_it_was_written(about: str, seed: int) -> 
     small = parse('name = "x"\n[data]\nuse = "hospital"\n[partition]\nuse = "iid"\n', full())
     changed = replace(small, about=about, seed=seed)
     assert parse(dump(changed), full()) == changed
+
+
+@given(sizes=st.lists(st.integers(0, 6), min_size=1, max_size=3), seed=SEEDS, scale=st.floats(-30, 30))
+@MODEST
+def test_the_reach_of_a_round_holds_the_values_it_was_told_and_goes_back_exactly(
+    sizes: list[int], seed: int, scale: float
+) -> None:
+    parts = [reach.Part(size, 1.0) for size in sizes]
+    block = (2.0**scale * np.random.default_rng(seed).normal(size=sum(sizes))).astype(np.float32)
+    told = reach.exponents(parts, block)
+    at = reach.following([3 * e for e in told], 3)  # three clients that say the same
+    small = reach.shrink(parts, block, at)
+    assert np.abs(small, dtype=np.float64).max(initial=0.0) <= 1.0
+    assert np.array_equal(reach.spread(parts, small.astype(np.float64), at), block)  # powers of two lose nothing
+    assert np.array_equal(reach.shrink(parts, block, np.zeros(0, dtype=np.float32)), block)
