@@ -56,7 +56,7 @@ def test_a_client_keeps_its_memory_when_its_budget_changes() -> None:
     rng, memory, layout = np.random.default_rng(1), Memory(), flat(1000)
     total, got = np.zeros(1000), np.zeros(1000)
     sizes = set()
-    for r, budget in enumerate([140, 60, 140, 25]):
+    for r, budget in enumerate([120, 60, 120, 25]):
         chain = Chain.of(Compress(budget_bytes=budget).links(layout, None)[DEFAULT].codecs)
         update = np.random.default_rng(r).normal(size=1000).astype(np.float32)
         coding = chain.plan(chain.init(layout), b"", layout)
