@@ -57,6 +57,18 @@ def test_every_shipped_experiment_is_read_and_dumped_back(path: Path) -> None:
         ("seed = -1", "seed must be 0 or more"),
         ("[rounds]\ncount = 0", "count must be 1 or more"),
         ("x = [", "not valid TOML"),
+        ("[training]\nbatch_size = 0", "batch_size must be 1 or more, not 0"),
+        ("[training]\nepochs = 0", "epochs must be 1 or more"),
+        ("[training]\nlearning_rate = 0", "learning_rate must be above 0"),
+        ("[training]\nlearning_rate = inf", "learning_rate must be above 0"),
+        ("[training]\nmomentum = 1.0", "momentum must be at least 0 and below 1"),
+        ("[training]\nclip_norm = nan", "clip_norm must be 0 or more"),
+        ("[run]\nworkers = -1", "workers must be 0 or more"),
+        ("[run]\ncheckpoint_every = 0", "checkpoint_every must be 1 or more"),
+        ("[rounds]\nexchange_retries = -1", "exchange_retries must be 0 or more"),
+        ("[evaluation]\ntarget_fpr = 1.0", "target_fpr must lie between 0 and 1"),
+        ("[evaluation]\ncentralised_epochs = 0", "centralised_epochs must be 1 or more"),
+        ("[evaluation]\ncentralised_learning_rate = 0.0", "centralised_learning_rate must be above 0"),
         ('[algorithm]\nuse = "scaffold"\n[training]\nmomentum = 0.9', "scaffold needs plain SGD"),
         ('[algorithm]\nuse = "fednova"\n[training]\noptimiser = "adamw"', "fednova normalises SGD"),
     ],
@@ -91,3 +103,5 @@ def test_settings_from_the_command_line() -> None:
     assert experiment.seed == 9
     with pytest.raises(ConfigError, match=r"should be TABLE\.KEY=VALUE"):
         config.override(SMALL, ["rounds.count"], "x.toml")
+    with pytest.raises(ConfigError, match=r"seed is a key of x\.toml, not a table"):
+        config.override("seed = 1\n" + SMALL, ["seed.count=1"], "x.toml")
