@@ -4,7 +4,7 @@
     .venv/bin/python bench/codecs.py time [--million 1]
     .venv/bin/python bench/codecs.py frontier [--data DIR] [--seeds 1 2 3] [--alphas 0.5 0.1] [--rounds 300] [--only SCHEME ...]
 
-``time``: seconds per million parameters on one core, beside numpy's copy and zstd. ``frontier``: CICIoMT2024 v2, 19 classes,
+``time``: seconds per million parameters on one core, beside numpy's copy and zstd, and peak memory. ``frontier``: CICIoMT2024 v2, 19 classes,
 50 clients; each client takes 10 steps a round, all 50 or 10 of them; every byte is the length of a real encoding, up and down,
 catch-up included. Under a secure sum (``ring``) values are rounded at random to a public grid whose clip follows the share
 of cut values (one more count in the sum; Andrew et al., NeurIPS 2021), and ring bits are counted; no cryptography runs.
@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import time
+import tracemalloc
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -292,11 +293,22 @@ def timing(options: argparse.Namespace) -> None:
             "encode_s": encodes / options.million,
             "decode_s": decodes / options.million,
             "bytes": len(data),
+            "encode_peak_bytes": _peak(lambda: coding.encode(update, Memory(), stream(1, "codec"))),  # noqa: B023
+            "decode_peak_bytes": _peak(lambda: coding.decode(data)),  # noqa: B023
         }
         print(titles(codecs), rows[titles(codecs)], flush=True)
     results = _results(options.out)
     results["timing"] = {"parameters": n, "seed": 1, "rows": rows}
     _write(results, options.out)
+
+
+def _peak(work: Any) -> int:
+    """Most bytes allocated at once while it works, beside its input."""
+    tracemalloc.start()
+    work()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
 
 
 def _best(work: Any, times: int = 3) -> float:

@@ -36,7 +36,7 @@ def test_linear_codecs_pass_under_a_secure_sum() -> None:
 
 
 def test_a_budget_chooses_for_each_class() -> None:
-    table = Compress(budget_bytes=100_000, classes=("cellular",), class_bytes=(90,))
+    table = Compress(budget_bytes=100_000, classes=("cellular",), class_bytes=(70,))
     bought = table.links(MODEL, None)
     assert bought[DEFAULT].codecs == (Float32(),)
     assert bought["cellular"].codecs == (ErrorFeedback(), SparseTernary(0.01))

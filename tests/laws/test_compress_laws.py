@@ -8,8 +8,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from wardround.arrays import F32
+from wardround.compress import bits
 from wardround.compress.chain import Chain, LinearChain
 from wardround.compress.codec import Codec, LinearCodec, Memory, flat, round_id
+from wardround.compress.downlink import Ledger, Track, advance, follow, update_for
 from wardround.compress.feedback import ErrorFeedback
 from wardround.compress.pack import Zstd
 from wardround.compress.projections import CountSketch, LowRank
@@ -17,7 +19,7 @@ from wardround.compress.quantise import Float32, Integer, Sign, Ternary
 from wardround.compress.rotation import Eden
 from wardround.compress.sparsify import SparseTernary, Threshold, TopK
 from wardround.compress.supports import Importance, RandomK, SharedTop
-from wardround.errors import DecodeError
+from wardround.errors import DecodeError, RemoteProtocolError
 from wardround.params import Layout
 
 LAW = settings(max_examples=12, deadline=None, derandomize=True)
@@ -138,6 +140,52 @@ def test_any_bytes_decode_to_a_vector_or_raise_decode_error(
         return
     assert got.shape == (layout.size,)
     assert np.isfinite(got).all()
+
+
+def test_a_scale_that_weights_take_out_of_float32_is_refused() -> None:
+    coding = Chain.of((RandomK(0.5), Integer(8))).plan(Chain().init(flat(4)), b"", flat(4))
+    with pytest.raises(DecodeError, match="not finite"):
+        coding.decode(b"\x7f\x7f\xfe\xfe")
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.integers(1, 2000), st.data())
+def test_positions_survive_their_rice_code(n: int, data: st.DataObject) -> None:
+    chosen = np.array(sorted(data.draw(st.sets(st.integers(0, n - 1), max_size=60))), dtype=np.int64)
+    code = bits.rice(chosen)
+    size = bits.rice_size(len(chosen), n)
+    assert size.least <= len(code) <= size.most
+    np.testing.assert_array_equal(bits.positions(code, len(chosen), n), chosen)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.binary(max_size=12), st.integers(0, 20), st.integers(0, 5000))
+def test_every_accepted_rice_code_is_the_one_an_encoder_writes(code: bytes, k: int, n: int) -> None:
+    try:
+        found = bits.positions(code, k, n)
+    except DecodeError:
+        return
+    assert bits.rice(found) == code
+
+
+DOWN = Track(b"f", layout_of((4, 6, 20)), LinearChain((Importance(0.2),)), Chain.of((TopK(0.1), Integer(8))))
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(data=st.data(), behind=st.integers(0, 2))
+def test_any_bytes_from_the_server_are_followed_or_refused(data: st.DataObject, behind: int) -> None:
+    ledger = Ledger(DOWN.start(vector(DOWN.layout, 1)))
+    held = ledger.announced
+    for r in range(2):
+        ledger = advance(DOWN, ledger, vector(DOWN.layout, 2 + r), np.random.default_rng(r))
+    good = update_for(ledger, 2 - behind)
+    body = data.draw(st.one_of(damaged(good), st.binary(max_size=40).map(lambda tail: good[:5] + tail)))
+    try:
+        got = follow(DOWN, held, body)
+    except RemoteProtocolError:
+        return
+    assert got.model.shape == (DOWN.layout.size,)
+    assert np.isfinite(got.model).all()
 
 
 def damaged(good: bytes) -> st.SearchStrategy[bytes]:

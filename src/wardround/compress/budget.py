@@ -38,6 +38,7 @@ OPEN: tuple[tuple[Codec, ...], ...] = (
     (ErrorFeedback(), TopK(0.03), Integer(4)),
     (ErrorFeedback(), SparseTernary(0.03)),
     (ErrorFeedback(), SparseTernary(0.02)),
+    (ErrorFeedback(), SparseTernary(0.0125)),
     (ErrorFeedback(), SparseTernary(0.01)),
     (ErrorFeedback(), SparseTernary(0.005)),
     (ErrorFeedback(), SparseTernary(0.003)),

@@ -256,16 +256,11 @@ class Coding:
         Raises:
             DecodeError: these bytes are no encoding under this chain.
         """
-        n = self.linear.maps[-1].outputs if self.linear.maps else self.d
-        chain = self.chain
-        if chain.packer:
-            data = chain.packer.unpack(data, chain._inner(n))
-        if chain.selector is None:
-            return self.linear.backward(chain.quantiser.decode(data, n))
-        z = np.zeros(n, dtype=np.float32)
-        chosen, values = self._chosen(chain.selector, data, n)
-        z[chosen] = values
-        return self.linear.backward(z)
+        with np.errstate(over="ignore", invalid="ignore"):  # weights may take a hostile scale out of float32
+            update = self.linear.backward(self._values(data))
+        if not np.isfinite(update).all():
+            raise DecodeError("a value is not finite")
+        return update
 
     def learn(self, public: Public, difference: F32) -> Public:
         """Public state after the announced model moved by ``difference`` [d]."""
@@ -282,6 +277,18 @@ class Coding:
             count = b"" if chain.selector.fixed else len(chosen).to_bytes(_COUNT, "big")
             data = count + chain.quantiser.encode(z[chosen], rng) + coding.rice(chosen)
         return chain.packer.pack(data) if chain.packer else data
+
+    def _values(self, data: bytes) -> F32:
+        n = self.linear.maps[-1].outputs if self.linear.maps else self.d
+        chain = self.chain
+        if chain.packer:
+            data = chain.packer.unpack(data, chain._inner(n))
+        if chain.selector is None:
+            return chain.quantiser.decode(data, n)
+        z = np.zeros(n, dtype=np.float32)
+        chosen, values = self._chosen(chain.selector, data, n)
+        z[chosen] = values
+        return z
 
     def _chosen(self, selector: Selector, data: bytes, n: int) -> tuple[I64, F32]:
         k = selector.most(n)

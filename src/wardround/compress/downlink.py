@@ -136,7 +136,9 @@ def _down(track: Track, held: Announced) -> Coding:
 
 def _moved(track: Track, held: Announced, step: bytes) -> Announced:
     """The announced model one step on; server and clients both run this, so they agree to the bit."""
-    model = held.model + _down(track, held).decode(step)
+    difference = _down(track, held).decode(step)
+    with np.errstate(over="ignore"):
+        model = held.model + difference
     if not np.isfinite(model).all():
         raise DecodeError("the announced model would not be finite")
     # the public state learns from what was really announced: the difference of the two models as float32 holds them
