@@ -39,7 +39,7 @@ def strategies(
 
 def explain(
     name: str = typer.Argument(..., help="A strategy's name, KIND.NAME, a table such as 'training', or 'secagg'."),
-    experiment: Path | None = typer.Option(None, help="For 'secagg': the experiment whose [secagg] table to explain."),
+    experiment: Path | None = typer.Option(None, help="For 'secagg': the experiment whose table to explain."),
     clients: int = typer.Option(100, min=1, help="For 'secagg': clients invited to a round."),
     values: int = typer.Option(20_000, min=1, help="For 'secagg': parameters of the model."),
 ) -> None:
