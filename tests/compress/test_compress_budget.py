@@ -47,6 +47,12 @@ def test_under_a_secure_sum_all_classes_share_one_chain_and_slow_ones_come_less_
     assert "one round of 4" in bought["cellular"].why
 
 
+def test_a_class_that_could_never_send_the_fastest_chain_makes_the_cohort_s_smaller() -> None:
+    bought = plan_secure(MODEL, {"fibre": 100_000, "cellular": 20}, Ring(4, 50))
+    assert bought["fibre"].codecs == bought["cellular"].codecs == (Importance(0.1),)
+    assert bought["cellular"].every == 33
+
+
 def test_ring_bits_have_room_for_the_sum() -> None:
     assert Ring(4, 50).size(263) == 329  # 10 bits each
     assert Ring(4, 64, overhead_bytes=100).size(8) == 110

@@ -41,7 +41,6 @@ def test_a_budget_chooses_for_each_class() -> None:
     assert bought[DEFAULT].codecs == (Float32(),)
     assert bought["cellular"].codecs == (ErrorFeedback(), SparseTernary(0.01))
     assert table.downlink(MODEL, None) == ()
-    assert table.downlink(MODEL, Ring(4, 20)) == ()
 
 
 @pytest.mark.parametrize("ring", [None, Ring(4, 20)])

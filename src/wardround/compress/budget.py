@@ -91,7 +91,8 @@ def plan_open(layout: Layout, budgets: Mapping[str, int]) -> dict[str, Bought]:
 
 
 def plan_secure(layout: Layout, budgets: Mapping[str, int], ring: Ring) -> dict[str, Bought]:
-    """One linear chain for all classes, bought by the largest budget; slower classes take part less often.
+    """One linear chain for all classes, bought by the largest budget among those that every class can send at least once in
+    64 rounds; slower classes take part less often.
 
     Raises:
         ValueError: as ``plan_open``.
@@ -99,8 +100,10 @@ def plan_secure(layout: Layout, budgets: Mapping[str, int], ring: Ring) -> dict[
     chains = [
         (codecs, ring.size(max(LinearChain(codecs).outputs(layout, turn) for turn in (0, 1)))) for codecs in SECURE
     ]
+    least = min(budgets.values()) * _LONGEST_WAIT  # a chain that some class could never send is no chain for the cohort
+    open_to_all = [pair for pair in chains if pair[1] <= least] or chains[-1:]
     fastest = max(budgets, key=lambda name: budgets[name])
-    shared = _buy(fastest, budgets[fastest], chains, "the cohort's chain")
+    shared = _buy(fastest, budgets[fastest], open_to_all, "the cohort's chain")
     only = [(shared.codecs, shared.message_bytes)]
     return {name: _buy(name, budget, only, "the cohort's chain") for name, budget in budgets.items()}
 
