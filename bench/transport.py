@@ -53,6 +53,10 @@ use = "hospital"
 wards = 3
 [partition]
 use = "natural"
+[secagg]
+use = "plain"
+[participation]
+minimum = 2
 [model]
 use = "mlp"
 hidden = [128, 96]

@@ -40,6 +40,10 @@ devices_per_ward = 2
 windows_per_device = 200
 [partition]
 use = "natural"
+[secagg]
+use = "plain"
+[participation]
+minimum = 2
 [model]
 use = "mlp"
 hidden = [32]

@@ -44,6 +44,10 @@ windows_per_device = 60
 labels = "binary"
 [partition]
 use = "natural"
+[secagg]
+use = "plain"
+[participation]
+minimum = 2
 [scaling]
 use = "moments"
 [model]

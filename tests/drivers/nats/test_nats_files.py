@@ -37,6 +37,10 @@ devices_per_ward = 1
 windows_per_device = 30
 [partition]
 use = "natural"
+[secagg]
+use = "plain"
+[participation]
+minimum = 2
 """
 
 
@@ -63,6 +67,7 @@ def test_a_federation_is_an_experiment_with_two_more_tables(file: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
+        ('[secagg]\nuse = "lattice"\n', "plain sums only"),
         ("[broker]\nprot = 1\n", "did you mean 'port'"),
         ("[broker]\npatience_s = 0\n", "patience_s must be above 0"),
         ("[broker]\nport = 70000\n", "must be a port"),
@@ -74,7 +79,8 @@ def test_a_federation_is_an_experiment_with_two_more_tables(file: Path) -> None:
 )
 def test_what_is_wrong_in_the_file_is_named(tmp_path: Path, more: str, message: str) -> None:
     path = tmp_path / "f.toml"
-    path.write_text(TEXT + more)
+    text = TEXT.replace('[secagg]\nuse = "plain"\n', "").replace("minimum = 2", "minimum = 4") if "secagg" in more else TEXT
+    path.write_text(text + more)
     with pytest.raises(ConfigError, match=message):
         read(path)
     with pytest.raises(UsageError, match="cannot be read"):

@@ -14,6 +14,7 @@ from wardround.drivers.strategies import full
 from wardround.drivers.world import build
 from wardround.errors import ConfigError, UsageError
 from wardround.rng import stream
+from wardround.secagg.choice import PlainSum
 from wardround.traffic.table import Table
 
 
@@ -99,6 +100,11 @@ def read(path: Path) -> Federation:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}; name the federation's TOML file") from error
     federation = parse(text, full(), str(path), Federation)
+    if not isinstance(federation.secagg, PlainSum):
+        raise ConfigError(
+            f"{path}: processes carry plain sums only so far, the committee of [secagg] {federation.secagg.name} is not on the "
+            f'broker yet: add [secagg] with use = "plain" (the coordinator then sees each answer), or simulate',
+        )
     if federation.gateway.own_data and not federation.broker.gateways:
         raise ConfigError(f"{path}: [gateway] own_data = true needs the names of the gateways: set [broker] gateways")
     return federation
