@@ -3,6 +3,7 @@
 
     .venv/bin/python bench/codecs.py time [--million 1]
     .venv/bin/python bench/codecs.py frontier [--data DIR] [--seeds 1 2 3] [--alphas 0.5 0.1] [--rounds 300] [--only SCHEME ...]
+    .venv/bin/python bench/codecs.py table
 
 ``time``: seconds per million parameters on one core, beside numpy's copy and zstd, and peak memory. ``frontier``: CICIoMT2024 v2, 19 classes,
 50 clients; each client takes 10 steps a round, all 50 or 10 of them; every byte is the length of a real encoding, up and down,
@@ -302,6 +303,46 @@ def timing(options: argparse.Namespace) -> None:
     _write(results, options.out)
 
 
+def table(options: argparse.Namespace) -> None:
+    """The frontier as Markdown: macro-F1 against dense of the same seed, bytes per client and round it takes part in."""
+    runs = list(_results(options.out)["frontier"].values())
+    dense = {_case(run): run["figure"]["macro_f1"] for run in runs if run["scheme"] == "dense"}
+    groups: dict[tuple[float, int, int, str], list[dict[str, Any]]] = {}
+    for run in runs:
+        if _case(run) in dense:
+            groups.setdefault((run["alpha"], run["invited"], run["d"], run["scheme"]), []).append(run)
+    print(
+        "| alpha | clients a round | d | scheme | seeds | macro-F1 | less than dense, points | bytes up | saved up | bytes down |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for (alpha, invited, d, scheme), found in sorted(groups.items(), key=lambda item: (*item[0][:3], -_up(item[1]))):
+        f1 = [run["figure"]["macro_f1"] for run in found]
+        lost = [100 * (dense[_case(run)] - run["figure"]["macro_f1"]) for run in found]
+        down = np.mean([run["figure"]["down_bytes"] for run in found])
+        row = (
+            alpha,
+            invited,
+            d,
+            scheme,
+            len(found),
+            f"{np.mean(f1):.3f}",
+            f"{np.mean(lost):+.2f} ({min(lost):+.2f} to {max(lost):+.2f})",
+        )
+        print(
+            "|",
+            " | ".join(map(str, (*row, f"{_up(found):,.0f}", f"{1 - _up(found) / (4 * d):.2%}", f"{down:,.0f}"))),
+            "|",
+        )
+
+
+def _case(run: dict[str, Any]) -> tuple[Any, ...]:
+    return run["alpha"], run["seed"], run["invited"], run["d"], run["rounds"]
+
+
+def _up(runs: list[dict[str, Any]]) -> float:
+    return float(np.mean([run["figure"]["up_bytes"] for run in runs]))
+
+
 def _peak(work: Any) -> int:
     """Most bytes allocated at once while it works, beside its input."""
     tracemalloc.start()
@@ -339,7 +380,7 @@ def _write(results: dict[str, Any], out: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("what", choices=("time", "frontier"))
+    parser.add_argument("what", choices=("time", "frontier", "table"))
     folder = Path(os.environ.get("WARDROUND_DATA", ROOT.parent / "shared" / "data"))
     parser.add_argument("--data", type=Path, default=folder)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
@@ -352,7 +393,7 @@ def main() -> None:
     parser.add_argument("--million", type=float, default=1.0)
     options = parser.parse_args()
     with threadpool_limits(limits=1):
-        (timing if options.what == "time" else frontier)(options)
+        {"time": timing, "frontier": frontier, "table": table}[options.what](options)
 
 
 if __name__ == "__main__":
