@@ -1,0 +1,1 @@
+"""A federation of wardround as a Flower app."""

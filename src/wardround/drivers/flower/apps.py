@@ -1,0 +1,71 @@
+"""The two apps that a Flower App Bundle names; an app folder holds two lines of each kind and the experiment's TOML.
+
+    server_app.py   app = server_app(Path(__file__).parent / "experiment.toml")
+    client_app.py   app = client_app(Path(__file__).parent / "experiment.toml")
+
+What this transport cannot do stands in docs/howto/flower.md.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid, ServerApp
+from rich.console import Console
+
+from wardround.drivers.flower.coordinator import Coordinator, Course
+from wardround.drivers.flower.exchange import Clock, Talk
+from wardround.drivers.flower.frames import HELLO, TYPES
+from wardround.drivers.flower.gateway import RUN_CONFIG, handle
+from wardround.drivers.flower.keep import Keep
+from wardround.drivers.flower.settings import RunSettings, load, read_experiment, read_settings, roster
+from wardround.drivers.sinks.progress import Progress
+from wardround.drivers.world import plan
+
+WALL = Clock(time.time, time.monotonic, time.sleep)
+
+
+def server_app(experiment: Path, clock: Clock = WALL) -> ServerApp:
+    """The coordinator of ``experiment`` as a ServerApp.
+
+    The app raises UsageError, ConfigError, DataError where file, configuration or data are wrong, RoundError where the
+    federation cannot go on; Flower then says that the run failed.
+    """
+    app = ServerApp()
+
+    @app.main()
+    def main(grid: Grid, context: Context) -> None:
+        settings = read_settings(RunSettings, context.run_config, RUN_CONFIG)
+        course = _course(experiment, settings)
+        talk = Talk(grid, clock, settings.deadline_s, settings.poll_s)
+        with Progress(console=Console(file=sys.stdout)) as show:
+            Coordinator(
+                course, talk, Keep(Path(settings.state).expanduser()), show, f"flower-{context.run_id}"
+            ).finish()
+
+    return app
+
+
+def client_app(experiment: Path) -> ClientApp:
+    """A gateway of ``experiment`` as a ClientApp."""
+    app = ClientApp()
+
+    def answer(message: Message, context: Context) -> Message:
+        return handle(experiment, message, context)
+
+    for kind in (HELLO, *TYPES.values()):
+        if kind == "train":
+            app.train()(answer)
+        else:
+            app.query(kind.partition(".")[2])(answer)
+    return app
+
+
+def _course(path: Path, settings: RunSettings) -> Course:
+    experiment = read_experiment(path, settings)
+    table = load(experiment, settings.data, "the run's configuration: data")
+    return Course(experiment, settings, plan(experiment, table), roster(experiment, settings, table))

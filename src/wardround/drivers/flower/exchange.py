@@ -1,0 +1,56 @@
+"""One exchange over a Grid: push, look for replies at our own interval, stop at the deadline.
+
+Replies are found by the id of the message they answer: an error reply of the SuperLink itself names node 1 as its source, so
+the source cannot be used. Flower's ``send_and_receive`` looks every 3 s only, so it is not used either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from flwr.app import Message, RecordDict
+from flwr.serverapp import Grid
+
+
+@dataclass(frozen=True)
+class Clock:
+    """``now``: the wall clock, for the log; ``ticks``: one that never jumps; both in seconds."""
+
+    now: Callable[[], float]
+    ticks: Callable[[], float]
+    sleep: Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Talk:
+    """Exchanges over ``grid`` that wait ``deadline_s`` and look for replies every ``poll_s``."""
+
+    grid: Grid
+    clock: Clock
+    deadline_s: float
+    poll_s: float
+
+    def exchange(self, kind: str, group: str, out: Sequence[tuple[int, RecordDict]]) -> dict[int, Message]:
+        """node -> its reply, for those that replied (with an error, too) before the deadline.
+
+        A message lives as long as the exchange: a node that comes back later does not work on it in vain.
+        """
+        waiting: dict[str, int] = {}
+        replies: dict[int, Message] = {}
+        end = self.clock.ticks() + self.deadline_s
+        for node, content in out:
+            message = Message(content, node, kind, ttl=self.deadline_s, group_id=group)
+            # one by one: a message that the SuperLink refuses (an empty list, or None) takes no other with it
+            for message_id in self.grid.push_messages([message]):
+                if message_id:
+                    waiting[message_id] = node
+        while waiting:
+            for reply in self.grid.pull_messages(list(waiting)):
+                node_or_none = waiting.pop(reply.metadata.reply_to_message_id, None)
+                if node_or_none is not None:
+                    replies[node_or_none] = reply
+            if not waiting or self.clock.ticks() >= end:
+                break
+            self.clock.sleep(self.poll_s)
+        return replies
