@@ -42,6 +42,7 @@ def test_chain_refuses_counts(count: int) -> None:
 
 
 def test_the_rest_is_the_standard_librarys() -> None:
+    assert kdf.hasher("sha384")(b"abc").digest() == hashlib.sha384(b"abc").digest()
     assert kdf.digest("sha3_256", b"a", b"bc") == hashlib.sha3_256(b"abc").digest()
     assert kdf.mac("sha384", b"key", b"a", b"b") == hmac.new(b"key", b"ab", "sha384").digest()
     assert kdf.shake256(17, b"x", b"y") == hashlib.shake_256(b"xy").digest(17)

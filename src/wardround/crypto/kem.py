@@ -177,37 +177,39 @@ class XWingKey:
     def decapsulate(self, ciphertext: bytes) -> bytes:
         _check_ciphertext(ciphertext, XWing.ciphertext_bytes)
         share = ciphertext[-POINT_BYTES:]
-        return _xwing(self._lattice.decapsulate(ciphertext[:-POINT_BYTES]), self._curve, share, (share, self._point))
+        second = exchange(self._curve, X25519PublicKey.from_public_bytes(share))
+        return _xwing(self._lattice.decapsulate(ciphertext[:-POINT_BYTES]), second, share, self._point)
 
 
 class XWingRecipient:
-    __slots__ = ("_lattice", "data")
+    __slots__ = ("_lattice", "_point", "data")
 
     def __init__(self, data: bytes, lattice: MlKemRecipient) -> None:
         self.data, self._lattice = data, lattice
+        self._point = X25519PublicKey.from_public_bytes(data[-POINT_BYTES:])
 
     def encapsulate(self, entropy: Entropy) -> tuple[bytes, bytes]:
         scalar = X25519PrivateKey.from_private_bytes(entropy(POINT_BYTES))
         share = scalar.public_key().public_bytes_raw()
-        point = self.data[-POINT_BYTES:]
         first, ciphertext = self._lattice.encapsulate(entropy)
-        return _xwing(first, scalar, point, (share, point)), ciphertext + share
+        secret = _xwing(first, exchange(scalar, self._point), share, self.data[-POINT_BYTES:])
+        return secret, ciphertext + share
 
 
-def exchange(scalar: X25519PrivateKey, point: bytes) -> bytes:
+def exchange(scalar: X25519PrivateKey, point: X25519PublicKey) -> bytes:
     """X25519 (RFC 7748).
 
     Raises:
         RemoteProtocolError: ``point`` has small order: the all-zero secret is refused; no honest peer makes it.
     """
     try:
-        return scalar.exchange(X25519PublicKey.from_public_bytes(point))
+        return scalar.exchange(point)
     except ValueError as error:
         raise RemoteProtocolError("an X25519 share that gives no secret") from error
 
 
-def _xwing(first: bytes, scalar: X25519PrivateKey, other: bytes, share_and_point: tuple[bytes, bytes]) -> bytes:
-    return kdf.digest("sha3_256", first, exchange(scalar, other), *share_and_point, _XWING_LABEL)
+def _xwing(first: bytes, second: bytes, share: bytes, point: bytes) -> bytes:
+    return kdf.digest("sha3_256", first, second, share, point, _XWING_LABEL)
 
 
 def _check_seed(kem: Kem, seed: bytes) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from wardround.auth.suites import VERSION, Suite
 from wardround.crypto import kdf, labels
@@ -57,8 +58,7 @@ class Params:
         return params
 
 
-@dataclass(frozen=True)
-class Hello:
+class Hello(NamedTuple):
     """M1 in parts. ``before_seal`` is the header, ``macked`` all that mac1 covers, ``body`` all but the cookie."""
 
     header: bytes
@@ -76,8 +76,7 @@ class Hello:
         return self.body[:-16]
 
 
-@dataclass(frozen=True)
-class Reply:
+class Reply(NamedTuple):
     """M2 in parts."""
 
     header: bytes
@@ -88,8 +87,7 @@ class Reply:
     sealed_params: bytes
 
 
-@dataclass(frozen=True)
-class Confirm:
+class Confirm(NamedTuple):
     """M3 in parts."""
 
     header: bytes

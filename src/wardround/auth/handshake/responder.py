@@ -14,8 +14,8 @@ M1 replayed then costs one M2 that nobody can answer.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, replace
 from enum import Enum
+from typing import NamedTuple
 
 from wardround.auth.book import DENIED, Book
 from wardround.auth.handshake import messages
@@ -54,8 +54,7 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
 }
 
 
-@dataclass(frozen=True)
-class _HalfOpen:
+class _HalfOpen(NamedTuple):
     symmetric: SymmetricState
     device_id: bytes
     params: Params
@@ -90,16 +89,14 @@ class Responder:
             AuthError: mac1, the psk's MAC or the confirmation does not hold, or the device may not take part.
             RemoteProtocolError: a replay, too many handshakes, or no such handshake.
         """
-        self.expire(now)
+        self._drop_old(now)
         if data[:1] == bytes([messages.CONFIRM]):
             return self._confirm(data)
         return self._hello(data, source, now, entropy)
 
     def expire(self, now: float) -> Step:
         """Drop half-open handshakes that are too old; to be called at ``Step.wake``."""
-        oldest = now - self.limits.pending_seconds
-        while self._pending and next(iter(self._pending.values())).since <= oldest:
-            self._pending.popitem(last=False)
+        self._drop_old(now)
         return Step(wake=self._wake())
 
     def cut(self, device_id: bytes) -> None:
@@ -120,6 +117,11 @@ class Responder:
             DecodeError: damaged bytes.
         """
         return cls(identity, Book.from_bytes(identity.suite, roster, data), entropy)
+
+    def _drop_old(self, now: float) -> None:
+        oldest = now - self.limits.pending_seconds
+        while self._pending and next(iter(self._pending.values())).since <= oldest:
+            self._pending.popitem(last=False)
 
     def _hello(self, data: bytes, source: bytes, now: float, entropy: Entropy) -> Step:
         hello = messages.parse_hello(self.identity.suite, data)
@@ -208,7 +210,7 @@ class Responder:
         if half.failures + 1 >= self.limits.failures:
             self._pending.pop(sid)
         else:
-            self._pending[sid] = replace(half, failures=half.failures + 1)
+            self._pending[sid] = half._replace(failures=half.failures + 1)
 
     def _remember(self, sid: bytes, half: _HalfOpen) -> None:
         while len(self._pending) >= self.limits.pending:

@@ -50,11 +50,11 @@ class Split:
 class SymmetricState:
     """(h, ck, k, counter) of one handshake."""
 
-    __slots__ = ("_cipher", "_key", "ck", "counter", "h", "suite")
+    __slots__ = ("_cipher", "_hash", "_key", "ck", "counter", "h", "suite")
 
     def __init__(self, suite: Suite, h: bytes, ck: bytes, key: bytes = b"", counter: int = 0) -> None:
         self.suite, self.h, self.ck, self.counter = suite, h, ck, counter
-        self._key = key
+        self._key, self._hash = key, kdf.hasher(suite.hash_name)
         self._cipher: Cipher | None = None  # made on first use: two of the four keys of a handshake seal nothing
 
     @classmethod
@@ -72,11 +72,11 @@ class SymmetricState:
         """A twin to try a message on; the original stays as it is when the message is refused."""
         twin = object.__new__(SymmetricState)
         twin.suite, twin.h, twin.ck, twin.counter = self.suite, self.h, self.ck, self.counter
-        twin._key, twin._cipher = self._key, self._cipher
+        twin._key, twin._cipher, twin._hash = self._key, self._cipher, self._hash
         return twin
 
     def mix_hash(self, data: bytes) -> None:
-        self.h = kdf.digest(self.suite.hash_name, self.h, data)
+        self.h = self._hash(self.h + data).digest()
 
     def mix_key(self, secret: bytes) -> None:
         self.ck, key = kdf.chain(self.suite.hash_name, self.ck, secret, 2)
