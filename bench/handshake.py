@@ -33,6 +33,7 @@ from wardround.auth.book import RoundToken
 from wardround.auth.handshake.gate import Limits
 from wardround.auth.in_memory import Seeded, World, world
 from wardround.auth.record import Update, open_update, seal_update
+from wardround.auth.research import research_suite
 from wardround.auth.suites import SUITES, Suite
 from wardround.errors import ProtocolError
 
@@ -178,6 +179,7 @@ def _context(root: x509.Certificate, key: Any, certificate: x509.Certificate) ->
 def subjects() -> tuple[dict[str, Subject], dict[str, str]]:
     """What can be measured here, and why the rest cannot."""
     ready: dict[str, Subject] = {f"wardround-auth {s.name}": ours(s) for s in SUITES.values()}
+    ready["wardround-auth RLWE-1024+X25519 (research)"] = ours(research_suite(experimental=True))
     absent: dict[str, str] = {}
     peers: dict[str, Callable[[], Subject]] = {
         "TLS 1.3 X25519MLKEM768, mutual ML-DSA-65": lambda: tls(mldsa.MLDSA65PrivateKey.generate),
