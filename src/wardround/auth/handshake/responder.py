@@ -159,7 +159,7 @@ class Responder:
         if not self._gate.source_allowed(source, now):
             raise RemoteProtocolError("too many handshakes from one source")
         loaded = len(self._pending) >= self.limits.cookie_above
-        if loaded and not self._gate.cookie_holds(hello, source, now):
+        if loaded and (hello.cookie == messages.NO_COOKIE or not self._gate.cookie_holds(hello, source, now)):
             return Step(send=messages.retry(self._gate.cookie(hello, source, now)), wake=self._wake())
         return None
 
