@@ -197,6 +197,10 @@ MUTANTS: dict[str, tuple[list[Change], Callable[[], None]]] = {
 }  # fmt: skip
 
 
+# Python 3.12 warns of a fork beside pytest-xdist's threads; the child only runs tests and leaves by os._exit
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
+
 def mutate(changes: list[Change]) -> None:
     """Executes changed sources in place of the loaded modules; only ever in a child."""
     for name in {module for module, _, _ in changes}:
