@@ -1,7 +1,7 @@
 """Print docs/results.md from the committed JSON of bench/results: no number there is typed by hand.
 
-    .venv/bin/python bench/write_results.py          # write docs/results.md
-    .venv/bin/python bench/write_results.py --check  # fail if it is not what the JSON says
+.venv/bin/python bench/write_results.py          # write docs/results.md
+.venv/bin/python bench/write_results.py --check  # fail if it is not what the JSON says
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ def _claims(found: dict[str, Any]) -> list[str]:
     for name, most in (("ciciomt2024-6class, IID", 0.5), ("ciciomt2024-6class, Dirichlet 0.5", 2.0)):
         if name in cases:
             gap = _gap(cases[name])
-            lines.append(f"| {name}: within {most} points of centralised | {gap:+.2f} points | {'yes' if gap >= -most else '**no**'} |")
+            lines.append(
+                f"| {name}: within {most} points of centralised | {gap:+.2f} points | {'yes' if gap >= -most else '**no**'} |"
+            )
     for name, case in cases.items():
         if name.startswith("negative control"):
             values = [s["federated"]["balanced_accuracy"] for s in case["seeds"].values()]
@@ -71,7 +73,9 @@ def _claims(found: dict[str, Any]) -> list[str]:
             lines.append(f"| {name}: chance | balanced accuracy {_spread(values)} | {'yes' if chance else '**no**'} |")
         if name.startswith("wustl"):
             shares = [1 - s["federated"]["predicted_shares"][0] for s in case["seeds"].values()]
-            lines.append(f"| {name}: no collapse to all-benign | {_spread(shares)} of test rows called attack | {'yes' if min(shares) > 0.01 else '**no**'} |")
+            lines.append(
+                f"| {name}: no collapse to all-benign | {_spread(shares)} of test rows called attack | {'yes' if min(shares) > 0.01 else '**no**'} |"
+            )
     return lines
 
 

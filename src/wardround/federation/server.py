@@ -13,24 +13,24 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from wardround.aggregate.rules import RuleState
 from wardround.arrays import F32, F64
 from wardround.errors import LocalProtocolError, RemoteProtocolError, RoundError
-from wardround.events import Event, Measured, Note, RoundDone, RoundFailed
+from wardround.events import Event, Measured, Note, RoundFailed
 from wardround.federation import cohorts, measure, pipeline, reach
 from wardround.federation.algorithms import EMPTY
 from wardround.federation.cohorts import CohortSum
 from wardround.federation.messages import Answer, Ask, AskErrors, AskMeasures, AskStatistics, AskTraining
 from wardround.federation.participation import Participation
-from wardround.federation.pipeline import Carried, Moment
+from wardround.federation.pipeline import Moment
 from wardround.federation.plan import Plan, Prepared, prepare
+from wardround.federation.server_state import Exchange, OpenExchange, Outcome, ServerState, fresh, round_done
 from wardround.federation.step import Send, Step
 from wardround.rng import stream
-from wardround.wire import decode, encode, message
+from wardround.wire import decode, encode
 
 
 class Phase(enum.Enum):
@@ -56,80 +56,6 @@ TRANSITIONS: dict[Phase, dict[str, Phase]] = {
 }
 
 
-@message(0x4650)
-@dataclass(frozen=True, eq=False)
-class OpenExchange:
-    """An exchange in flight."""
-
-    deadline: float
-    opened: float
-    invited: tuple[str, ...]
-    answered: tuple[str, ...] = ()
-    total: CohortSum | None = None
-    held: tuple[Answer, ...] = ()
-    sums: tuple[CohortSum, ...] = ()
-
-
-@message(0x4651)
-@dataclass(frozen=True, eq=False)
-class ServerState:
-    """Everything the server must not lose."""
-
-    phase: str
-    exchange: int
-    round: int
-    failures: int
-    parameters: F32
-    carried: Carried
-    totals: F64
-    errors: F64
-    measures: F64
-    best_round: int
-    best_score: float
-    best_parameters: F32
-    best_measures: F64
-    best_errors: F64
-    prepared: tuple[str, ...]
-    open: OpenExchange | None
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """The federation's result: the kept model with what is known about it from sums."""
-
-    round: int
-    parameters: F32
-    totals: F64
-    errors: F64
-    measures: F64
-
-
-NOTHING = np.zeros(0)
-
-
-class _Exchange:
-    """The open exchange while answers come in (mutable: ten thousand answers must not copy ten thousand tuples)."""
-
-    def __init__(self, wire: OpenExchange) -> None:
-        self.deadline, self.opened, self.invited = wire.deadline, wire.opened, wire.invited
-        self.waiting = set(wire.invited) - set(wire.answered)
-        self.answered = list(wire.answered)
-        self.total = wire.total
-        self.held = list(wire.held)
-        self.sums = wire.sums
-
-    def to_wire(self) -> OpenExchange:
-        return OpenExchange(
-            self.deadline,
-            self.opened,
-            self.invited,
-            tuple(self.answered),
-            self.total,
-            tuple(self.held),
-            self.sums,
-        )
-
-
 class Server:
     """The coordinator's part in the round."""
 
@@ -138,31 +64,14 @@ class Server:
     ) -> None:
         self._plan, self._policy, self._peers, self._seed = plan, participation, peers, seed
         self._state = replace(state, open=None)
-        self._open = _Exchange(state.open) if state.open else None
+        self._open = Exchange(state.open) if state.open else None
         self._prepared: Prepared | None = prepare(plan, state.totals) if state.totals.size else None
         self._confirmed = set(state.prepared)
 
     @classmethod
     def new(cls, plan: Plan, participation: Participation, peers: tuple[str, ...], seed: int) -> Server:
         """A server before its first exchange."""
-        state = ServerState(
-            phase=Phase.STATISTICS.value,
-            exchange=0,
-            round=0,
-            failures=0,
-            parameters=EMPTY,
-            carried=Carried(plan.optimiser.init(0), RuleState(), EMPTY, EMPTY),
-            totals=NOTHING,
-            errors=NOTHING,
-            measures=NOTHING,
-            best_round=0,
-            best_score=-1.0,
-            best_parameters=EMPTY,
-            best_measures=NOTHING,
-            best_errors=NOTHING,
-            prepared=(),
-            open=None,
-        )
+        state = fresh(Phase.STATISTICS.value, plan.optimiser.init(0))
         return cls(plan, participation, peers, seed, state)
 
     @classmethod
@@ -250,7 +159,7 @@ class Server:
         if self.phase is Phase.TRAINING:
             self._state = replace(self._state, round=self._state.round + 1)
             invited = self._policy.invite(reachable, self._seed, self._state.round)
-        self._open = _Exchange(OpenExchange(now + patience, now, invited))
+        self._open = Exchange(OpenExchange(now + patience, now, invited))
         return Step(send=self._asks(invited), wake=now + patience)
 
     def repeat(self) -> Step[Ask]:
@@ -368,7 +277,7 @@ class Server:
     def _holds(self) -> bool:
         return self.phase is Phase.TRAINING and self._plan.schedule.cohort_size > 0
 
-    def _sums(self, opened: _Exchange) -> list[CohortSum]:
+    def _sums(self, opened: Exchange) -> list[CohortSum]:
         if opened.sums:
             return list(opened.sums)
         if opened.total is not None:
@@ -378,7 +287,7 @@ class Server:
     def _move(self, outcome: str) -> None:
         self._state = replace(self._state, phase=TRANSITIONS[self.phase][outcome].value)
 
-    def _close_statistics(self, opened: _Exchange, sums: list[CohortSum], now: float) -> list[Event]:
+    def _close_statistics(self, opened: Exchange, sums: list[CohortSum], now: float) -> list[Event]:
         del now
         if not sums:
             return self._again(f"{len(opened.answered)} of {len(opened.invited)} clients answered set-up")
@@ -410,18 +319,18 @@ class Server:
         self._move("short")
         return [Note("setup.short", f"{why}: again")]
 
-    def _close_training(self, opened: _Exchange, sums: list[CohortSum], now: float) -> list[Event]:
+    def _close_training(self, opened: Exchange, sums: list[CohortSum], now: float) -> list[Event]:
         s = self._state
         try:
             done = self._combined(opened, sums)
             self._state = replace(s, parameters=done.parameters, carried=done.carried)
-            events: list[Event] = [_round_done(s.round, opened, done, now)]
+            events: list[Event] = [round_done(s.round, opened, done, now)]
         except RoundError as error:
             events = [RoundFailed(s.round, len(opened.invited), len(opened.answered), self._policy.minimum, str(error))]
         self._move(self._after_round(bool(sums)))
         return events
 
-    def _combined(self, opened: _Exchange, sums: list[CohortSum]) -> pipeline.Combined:
+    def _combined(self, opened: Exchange, sums: list[CohortSum]) -> pipeline.Combined:
         if not sums:
             raise RoundError("too few clients answered")
         if not sum(row.counts[0] for row in sums) > 0:
@@ -437,14 +346,14 @@ class Server:
             return "due errors" if self._plan.model.unsupervised else "due"
         return "enough" if enough else "short"
 
-    def _close_errors(self, opened: _Exchange, sums: list[CohortSum], now: float) -> list[Event]:
+    def _close_errors(self, opened: Exchange, sums: list[CohortSum], now: float) -> list[Event]:
         del opened, now
         if sums:
             self._state = replace(self._state, errors=sums[0].counts)
         self._move("enough" if sums else "short")
         return []
 
-    def _close_measures(self, opened: _Exchange, sums: list[CohortSum], now: float) -> list[Event]:
+    def _close_measures(self, opened: Exchange, sums: list[CohortSum], now: float) -> list[Event]:
         del now
         events: list[Event] = []
         over = self._state.round >= self._plan.schedule.rounds
@@ -482,20 +391,3 @@ _CLOSERS = {
     Phase.ERRORS: Server._close_errors,
     Phase.MEASURES: Server._close_measures,
 }
-
-
-def _round_done(round_: int, opened: _Exchange, done: pipeline.Combined, now: float) -> RoundDone:
-    return RoundDone(
-        round=round_,
-        invited=len(opened.invited),
-        answered=len(opened.answered),
-        offline=0,
-        dropped=0,
-        late=0,
-        refused=done.refused,
-        loss=done.loss,
-        update_norm=done.update_norm,
-        bytes_up=0,
-        bytes_down=0,
-        seconds=now - opened.opened,
-    )

@@ -23,8 +23,7 @@ def echo() -> ClientApp:
 
     @app.query("echo")
     def answer(message: Message, context: Context) -> Message:
-        record = message.content["record"]
-        record["seen"] = context.node_id  # type: ignore[index]
+        message.content.config_records["record"]["seen"] = context.node_id
         context.state["count"] = ConfigRecord({"n": 1})
         return Message(message.content, reply_to=message)
 
@@ -54,9 +53,9 @@ def test_what_is_delivered_shares_nothing() -> None:
     internals.identify(1, 1)
     message = Message(RecordDict({"record": ConfigRecord({"a": 1})}), 12, "query.echo")
     copy = internals.delivered(message)
-    copy.content["record"]["a"] = 2  # type: ignore[index]
+    copy.content.config_records["record"]["a"] = 2
     copy.metadata.ttl = 1.0
-    assert message.content["record"]["a"] == 1  # type: ignore[index]
+    assert message.content.config_records["record"]["a"] == 1
     assert message.metadata.ttl != 1.0
 
 
@@ -72,11 +71,11 @@ def test_the_grid_delivers_and_answers_for_apps_that_raise() -> None:
     ids = list(grid.push_messages(out))
     replies = {reply.metadata.reply_to_message_id: reply for reply in grid.pull_messages(ids)}
     assert list(replies) == ids[:3]  # nobody answers for a node that is not there
-    assert [replies[each].content["record"]["seen"] for each in ids[:2]] == nodes  # type: ignore[index]
+    assert [replies[each].content.config_records["record"]["seen"] for each in ids[:2]] == nodes
     assert replies[ids[2]].error.code == 2
     assert "ZeroDivisionError" in str(replies[ids[2]].error.reason)
     assert list(grid.pull_messages(ids)) == []
-    assert "seen" not in content["record"]  # type: ignore[operator]
+    assert "seen" not in content.config_records["record"]
     assert "count" in grid.contexts[10].state
 
 
@@ -98,13 +97,15 @@ def test_flowers_own_fedavg_runs_on_it(caplog: pytest.LogCaptureFixture) -> None
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
-        moved = [array + np.float32(weight(context)) for array in message.content["arrays"].to_numpy_ndarrays()]  # type: ignore[union-attr]
+        moved = [
+            array + np.float32(weight(context)) for array in message.content.array_records["arrays"].to_numpy_ndarrays()
+        ]
         metrics = MetricRecord({"num-examples": weight(context)})
         return Message(RecordDict({"arrays": ArrayRecord(moved), "metrics": metrics}), reply_to=message)
 
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
-        first = message.content["arrays"].to_numpy_ndarrays()[0]  # type: ignore[union-attr]
+        first = message.content.array_records["arrays"].to_numpy_ndarrays()[0]
         metrics = MetricRecord({"num-examples": 1.0, "first": float(first[0])})
         return Message(RecordDict({"metrics": metrics}), reply_to=message)
 

@@ -79,7 +79,11 @@ def test_a_federation_is_an_experiment_with_two_more_tables(file: Path) -> None:
 )
 def test_what_is_wrong_in_the_file_is_named(tmp_path: Path, more: str, message: str) -> None:
     path = tmp_path / "f.toml"
-    text = TEXT.replace('[secagg]\nuse = "plain"\n', "").replace("minimum = 2", "minimum = 4") if "secagg" in more else TEXT
+    text = (
+        TEXT.replace('[secagg]\nuse = "plain"\n', "").replace("minimum = 2", "minimum = 4")
+        if "secagg" in more
+        else TEXT
+    )
     path.write_text(text + more)
     with pytest.raises(ConfigError, match=message):
         read(path)

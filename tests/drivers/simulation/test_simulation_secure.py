@@ -11,7 +11,8 @@ from wardround.drivers.simulation.run import Options, resume_run, start_run
 from wardround.drivers.store.rundir import RunDir
 from wardround.events import CheckpointSaved, Event, Note, RoundDone, RoundFailed, ignore
 from wardround.federation.messages import Answer
-from wardround.federation.server import Server, ServerState
+from wardround.federation.server import Server
+from wardround.federation.server_state import ServerState
 from wardround.secagg.messages import Contribution
 from wardround.secagg.server import Server as SumServer
 from wardround.training.bundle import from_safetensors

@@ -22,7 +22,8 @@ from wardround.errors import RemoteProtocolError, RoundError, UsageError
 from wardround.events import Emit, Event, Note, RoundDone, RunDone, RunStarted
 from wardround.federation.messages import Answer, Ask
 from wardround.federation.plan import Plan
-from wardround.federation.server import Phase, Server, ServerState
+from wardround.federation.server import Phase, Server
+from wardround.federation.server_state import ServerState
 from wardround.federation.step import Step
 from wardround.wire import decode, encode
 

@@ -16,7 +16,7 @@ from wardround.drivers.store.rundir import to_json, write_atomic
 from wardround.errors import DecodeError, UsageError
 from wardround.federation import measure
 from wardround.federation.plan import Plan, prepare
-from wardround.federation.server import Outcome
+from wardround.federation.server_state import Outcome
 from wardround.training import bundle
 from wardround.wire import decode, encode, message
 

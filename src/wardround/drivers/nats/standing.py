@@ -15,7 +15,7 @@ from wardround.drivers.nats.serving import Saved
 from wardround.drivers.sinks.jsonlog import read as read_log
 from wardround.errors import UsageError
 from wardround.events import RoundDone, RoundFailed
-from wardround.federation.server import ServerState
+from wardround.federation.server_state import ServerState
 from wardround.wire import decode
 
 ANSWER_S = 2.0
