@@ -60,6 +60,24 @@ def test_the_same_model_as_the_simulation(tmp_path: Path, algorithm: str, monkey
     assert all(r.bytes_up > 0 and r.bytes_down > 0 for r in rounds)
 
 
+def test_a_sampled_federation_goes_on_to_the_same_model(tmp_path: Path) -> None:
+    """Who is invited follows from the round, and sums have the clients' order, whoever must be told the statistics again."""
+    sampled = ("participation.fraction=0.5", "participation.minimum=1")
+    (tmp_path / "whole").mkdir()
+    whole = Lab(tmp_path / "whole", *sampled).run()
+
+    def happens(message: Message, deliver: Any) -> Message | None:
+        if message.metadata.message_type == "train" and training(message).round == 3:
+            raise Killed
+        return deliver(message)  # type: ignore[no-any-return]
+
+    lab = Lab(tmp_path, *sampled)
+    with pytest.raises(Killed):
+        lab.run(lab.weather(happens))
+    assert far(lab.run(lab.grid(run_id=2)), whole) == 0.0
+    assert far(whole, lab.simulated(tmp_path)) < 1e-6
+
+
 def test_cohorts_and_an_autoencoder_are_the_same_too(tmp_path: Path) -> None:
     lab = Lab(tmp_path, "rounds.cohort_size=2", "data.labels=binary", "model={use='autoencoder'}", "rounds.count=2")
     assert far(lab.run(), lab.simulated(tmp_path)) < 1e-6
@@ -131,13 +149,13 @@ def test_a_restarted_node_without_memory_catches_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "kill_at"),
-    [("fedavg", 13), ("fedavg", 26), *(("scaffold", n) for n in (1, 5, 8, 9, 11, 15, 19, 22, 27))],
+    ("algorithm", "kill_at", "folders"),
+    [("fedavg", 13, False), ("fedavg", 26, False), *(("scaffold", n, True) for n in (1, 5, 8, 9, 11, 15, 19, 22, 27))],
 )
 def test_the_next_run_goes_on_where_a_killed_one_stopped(
-    tmp_path: Path, algorithm: str, kill_at: int, undisturbed: Any
+    tmp_path: Path, algorithm: str, kill_at: int, folders: bool, undisturbed: Any
 ) -> None:
-    """Killed at the n-th delivery; a new Flower run has new contexts, and the sites' state folders."""
+    """Killed at the n-th delivery; a new Flower run has new contexts, and the sites' state folders where they name one."""
     count = 0
 
     def happens(message: Message, deliver: Any) -> Message | None:
@@ -147,7 +165,7 @@ def test_the_next_run_goes_on_where_a_killed_one_stopped(
             raise Killed
         return deliver(message)  # type: ignore[no-any-return]
 
-    nodes = [{"partition-id": n, "state": str(tmp_path / f"site{n}")} for n in range(4)]
+    nodes = [{"partition-id": n, "state": str(tmp_path / f"site{n}") if folders else ""} for n in range(4)]
     lab = Lab(tmp_path, f"algorithm.use={algorithm}", nodes=nodes)
     with pytest.raises(Killed):
         lab.run(lab.weather(happens))

@@ -1,6 +1,6 @@
 """The server's loop over a Grid: the round's machine on one side, nodes on the other, a checkpoint after every exchange.
 
-    look who is there -> begin -> push, wait for replies -> receive in the order of the invited -> expire, log -> CHECKPOINT
+    look who is there -> begin -> push, wait for replies -> receive in the clients' order -> expire, log -> CHECKPOINT
 
 Replies enter the sum in a fixed order, not as they come, so that the model does not depend on the network. A run killed
 in an exchange begins that exchange again from the checkpoint: the machine asks the same, and a client that has answered
@@ -140,7 +140,10 @@ class Coordinator:
             out += [(here[peer], content) for peer in send.peers]
             self._bytes[1] += len(body) * len(send.peers)
         replies = self.talk.exchange(kind, str(self.server.exchange), out)
-        for peer in (peer for send in step.send for peer in send.peers):
+        invited = {peer for send in step.send for peer in send.peers}
+        for peer in (
+            peer for peer in here if peer in invited
+        ):  # the clients' order, whoever had to be reminded of what
             try:
                 body = frames.read_reply(replies.get(here[peer]))
                 self.server.receive(peer, decode(body, Answer), self.talk.clock.now())
