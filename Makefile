@@ -2,37 +2,48 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 SHELL := /bin/bash
+export PATH := $(PATH):/usr/sbin
 
-.PHONY: help demo test check lint types floors setup setup-dev clean
+.PHONY: help demo test kills check lint types floors docs setup setup-dev setup-broker bench fuzz clean
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
-# the stamps depend on what they installed from, so a changed pin re-installs and nothing else does
+# the stamps depend on what they installed from, so a changed pin installs again and nothing else does
 $(VENV)/.core: pyproject.toml requirements/lock.txt
 	@command -v $(PYTHON) >/dev/null || { echo "wardround needs CPython 3.11: set PYTHON=/path/to/python3.11"; exit 2; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check setuptools wheel
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation -c requirements/lock.txt -e .
+	@echo "setting up $(VENV) (once; a minute or two)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) setuptools==84.2.1 wheel==0.48.0
+	@$(PIP) --no-build-isolation -c requirements/lock.txt -e .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	$(BIN)/python -m pip install -q --disable-pip-version-check torch==2.13.0
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation -c requirements/lock.txt -e '.[dev]'
+	@echo "adding what the tests need (PyTorch's CPU build, Flower, test tools)"
+	@$(PIP) torch==2.13.0
+	@$(PIP) --no-build-isolation -c requirements/lock.txt -e '.[dev,flower]'
 	@touch $@
 
 setup: $(VENV)/.core  ## venv with the pinned run-time dependencies
-setup-dev: $(VENV)/.dev  ## ... and the ones for tests (PyTorch's CPU build among them)
+setup-dev: $(VENV)/.dev  ## ... and what the tests need
+
+# tests of the real federation start a broker of their own; without one they skip and say so
+setup-broker:
+	@command -v nats-server >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq nats-server >/dev/null; } || echo "no nats-server: tests of the real federation will be skipped"
 
 demo: setup  ## the main job on embedded data: a federated intrusion detector, trained, measured and shown
 	$(BIN)/wardround simulate experiments/demo.toml
 
-test: setup-dev  ## all tests (under 12 minutes on 2 cores)
+test: setup-dev setup-broker  ## all tests (under 12 minutes on 2 cores)
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
+kills: setup-dev setup-broker  ## the longer suite of kill -9 against real processes
+	WARDROUND_KILLS=40 $(BIN)/python -m pytest tests/e2e/test_e2e_nats.py -k kill_9
+
 lint: setup-dev
-	$(BIN)/ruff format --check src tests bench
-	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench docs fuzz
+	$(BIN)/ruff check src tests bench docs fuzz
 
 types: setup-dev
 	$(BIN)/mypy
@@ -40,7 +51,19 @@ types: setup-dev
 floors: setup-dev
 	$(BIN)/lint-imports
 
-check: lint types floors test  ## what CI runs, and lint, strict types and import floors before it
+docs: setup-dev  ## print the generated pages again
+	$(BIN)/python docs/generate.py
+	$(BIN)/python bench/write_results.py
+
+check: lint types floors test  ## what CI runs, with lint, strict types and import floors before it
+
+bench: setup-dev  ## speed and quality figures (an hour on two cores; real data in WARDROUND_DATA)
+	$(BIN)/python bench/simulation_speed.py
+	$(BIN)/python bench/quality.py
+	$(BIN)/python bench/write_results.py
+
+fuzz: setup-dev  ## every decoder of layers 1 and 2 for a bounded time
+	for target in fuzz/*.py; do $(BIN)/python $$target || exit 1; done
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """Flower's SecAgg+ client masking, in Flower's own environment: prints one line of JSON.
 
     python -m venv /tmp/peers/flower && /tmp/peers/flower/bin/pip install flwr==1.41.0

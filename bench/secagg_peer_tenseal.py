@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 """TenSEAL's CKKS, in its own environment: prints one line of JSON.
 
     python -m venv /tmp/peers/tenseal && /tmp/peers/tenseal/bin/pip install tenseal==0.3.18

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import typing
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,8 @@ from wardround.errors import DataError
 def _sample(kind: type[events.Event]) -> events.Event:
     hints = typing.get_type_hints(kind)
     values = {int: 3, float: 0.5, str: "x"}
-    return kind(**{f.name: values[hints[f.name]] for f in dataclasses.fields(kind)})
+    fields: dict[str, Any] = {f.name: values[hints[f.name]] for f in dataclasses.fields(kind)}
+    return kind(**fields)
 
 
 @pytest.mark.parametrize("kind", list(events.KINDS.values()))

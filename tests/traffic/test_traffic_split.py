@@ -163,3 +163,15 @@ def test_hashes_follow_values_not_bits() -> None:
     hashes = row_hashes(x)
     assert hashes[0] == hashes[1]
     assert len(set(hashes.tolist())) == 3
+
+
+def test_equal_rows_may_be_told_apart() -> None:
+    rng = np.random.default_rng(0)
+    x = np.repeat(np.array([[0.0], [1.0]], dtype=np.float32), 100, axis=0)
+    y = rng.integers(0, 2, 200)
+    schema = Schema("two rows", (Column("a"),))
+    table = Table(schema, Labels(("Benign", "Attack"), 0), x, y, np.full(200, -1, dtype=np.int32))
+    together = Stratified(test=0.3).assign(table, np.random.default_rng(1))
+    apart = Stratified(test=0.3, together=False).assign(table, np.random.default_rng(1))
+    assert len(np.unique(table.x[together.train])) + len(np.unique(table.x[together.test])) <= 2
+    assert len(np.unique(table.x[apart.train])) == len(np.unique(table.x[apart.test])) == 2

@@ -62,19 +62,23 @@ class Stratified:
     Attributes:
         test: share of each class's rows to test on.
         validation: share of each class's rows for thresholds and model choice.
+        together: keep equal rows on one side; only data of a handful of distinct rows needs ``false``, and then every
+            measure speaks of rows that were trained on.
     """
 
     name: ClassVar[str] = "stratified"
 
     test: float = 0.2
     validation: float = 0.1
+    together: bool = True
 
     def __post_init__(self) -> None:
         _check_shares(test=self.test, validation=self.validation)
 
     def assign(self, table: Table, rng: np.random.Generator) -> Split:
         """Parts with the table's class shares."""
-        position = _stratified_positions(table.x, table.y, rng)
+        keys = row_hashes(table.x) if self.together else np.arange(len(table), dtype=np.uint64)
+        position = _stratified_positions(keys, table.y, rng)
         return _by_position(position < self.test, position < self.test + self.validation)
 
 
@@ -157,7 +161,7 @@ class Groups:
         rest = np.flatnonzero(~left_out)
         if not len(rest):
             raise ConfigError("[split] groups: leave_out names every natural client, so nobody is left to train")
-        position = _stratified_positions(table.x[rest], table.y[rest], rng)
+        position = _stratified_positions(row_hashes(table.x[rest]), table.y[rest], rng)
         validates = position < self.validation
         return Split(rest[~validates], rest[validates], np.flatnonzero(left_out))
 
@@ -203,9 +207,9 @@ def _require_groups(table: Table, what: str) -> None:
         raise ConfigError(f'[split] {what}: {table.schema.name} has no natural clients; set use = "stratified"')
 
 
-def _stratified_positions(x: F32, y: I64, rng: np.random.Generator) -> F64:
-    """A place in [0, 1) for every row, uniform within its class; equal feature rows share one."""
-    _, first, which, sizes = np.unique(row_hashes(x), return_index=True, return_inverse=True, return_counts=True)
+def _stratified_positions(keys: U64, y: I64, rng: np.random.Generator) -> F64:
+    """A place in [0, 1) for every row, uniform within its class; rows of equal ``keys`` share one."""
+    _, first, which, sizes = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
     label = y[first]  # a set of equal rows with conflicting labels counts for the class of its first row
     order = np.lexsort((rng.permutation(len(sizes)), label))
     ends = np.cumsum(sizes[order])
