@@ -14,6 +14,7 @@ from flwr.app import ConfigRecord, Error, Message, RecordDict  # noqa: E402
 
 from wardround import events as e  # noqa: E402
 from wardround.drivers.flower import frames  # noqa: E402
+from wardround.drivers.flower.exchange import SKEW_S  # noqa: E402
 from wardround.drivers.flower.keep import Keep  # noqa: E402
 from wardround.errors import ConfigError, RoundError, UsageError  # noqa: E402
 from wardround.federation.messages import AskMeasures, AskTraining  # noqa: E402
@@ -96,7 +97,7 @@ def test_message_types_and_identities(tmp_path: Path) -> None:
     kinds = [message.metadata.message_type for message in grid.seen]
     every = ["query.hello", "query.statistics", "train", "train", "query.measures"]
     assert kinds == [kind for kind in every for _ in range(4)]
-    assert {message.metadata.ttl for message in grid.seen} == {30.0}
+    assert {message.metadata.ttl for message in grid.seen} == {30.0 + SKEW_S}
     for context in grid.contexts.values():
         assert set(context.state) == {"wardround"}
 

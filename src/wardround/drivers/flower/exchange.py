@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
+# Flower compares a message's age by two machines' clocks: a site's clock may be off by so much before its replies are dropped
+SKEW_S = 300.0
+
 
 @dataclass(frozen=True)
 class Clock:
@@ -34,13 +37,13 @@ class Talk:
     def exchange(self, kind: str, group: str, out: Sequence[tuple[int, RecordDict]]) -> dict[int, Message]:
         """node -> its reply, for those that replied (with an error, too) before the deadline.
 
-        A message lives as long as the exchange: a node that comes back later does not work on it in vain.
+        A message lives little longer than the exchange: a node that comes back later does not work on it in vain.
         """
         waiting: dict[str, int] = {}
         replies: dict[int, Message] = {}
         end = self.clock.ticks() + self.deadline_s
         for node, content in out:
-            message = Message(content, node, kind, ttl=self.deadline_s, group_id=group)
+            message = Message(content, node, kind, ttl=self.deadline_s + SKEW_S, group_id=group)
             # one by one: a message that the SuperLink refuses (an empty list, or None) takes no other with it
             for message_id in self.grid.push_messages([message]):
                 if message_id:
