@@ -67,6 +67,7 @@ class Server:
         self._open = Exchange(state.open) if state.open else None
         self._prepared: Prepared | None = prepare(plan, state.totals) if state.totals.size else None
         self._confirmed = set(state.prepared)
+        self._trouble = "before the restart"  # why set-up failed last, for the error's text only
 
     @classmethod
     def new(cls, plan: Plan, participation: Participation, peers: tuple[str, ...], seed: int) -> Server:
@@ -151,9 +152,7 @@ class Server:
         if self._open is not None or self.phase is Phase.DONE:
             raise LocalProtocolError(f"begin() in phase {self._state.phase}, open: {self._open is not None}")
         if self._state.failures > self._plan.schedule.retries:
-            raise RoundError(
-                f"set-up failed {self._state.failures} times: fewer than {self._policy.minimum} clients answer, or none has rows"
-            )
+            raise RoundError(f"set-up failed {self._state.failures} times, the last time: {self._trouble}")
         self._state = replace(self._state, exchange=self._state.exchange + 1)
         invited = tuple(reachable)
         if self.phase is Phase.TRAINING:
@@ -315,7 +314,7 @@ class Server:
         ]
 
     def _again(self, why: str) -> list[Event]:
-        self._state = replace(self._state, failures=self._state.failures + 1)
+        self._state, self._trouble = replace(self._state, failures=self._state.failures + 1), why
         self._move("short")
         return [Note("setup.short", f"{why}: again")]
 
