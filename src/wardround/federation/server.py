@@ -289,7 +289,9 @@ class Server:
     def _close_statistics(self, opened: Exchange, sums: list[CohortSum], now: float) -> list[Event]:
         del now
         if not sums:
-            return self._again(f"{len(opened.answered)} of {len(opened.invited)} clients answered set-up")
+            return self._again(
+                f"{len(opened.answered)} of {len(opened.invited)} clients answered set-up, {self._policy.minimum} must"
+            )
         totals = sums[0].counts
         try:
             self._prepared = prepare(self._plan, totals)

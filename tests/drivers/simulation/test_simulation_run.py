@@ -206,7 +206,9 @@ def test_set_up_waits_for_better_weather(tmp_path: Path) -> None:
 
 
 def test_every_client_offline_is_one_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(RoundError, match="set-up failed 21 times: fewer than 4 clients answer"):
+    with pytest.raises(
+        RoundError, match="set-up failed 21 times, the last time: 0 of 0 clients answered set-up, 4 must"
+    ):
         simulate(tmp_path, "weather.offline=0.999", "weather.outage=5000.0")
 
 
