@@ -165,7 +165,113 @@ README_CASES = {
     "wustl-ehms, chronological": "WUSTL-EHMS-2020, split along time, 15 gateways (Dirichlet 0.3)",
     "iot23-natural": "IoT-23, nine captures as nine sites, split along time",
 }
-SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {"quality": quality, "simulation_speed": speed}
+
+
+def handshake(found: dict[str, Any]) -> str:
+    """Layer 1: handshakes beside TLS and Noise, and many gateways."""
+    lines = [
+        "## Authentication (layer 1)\n",
+        f"{found['machine']['cpu']}, {found['machine']['cores']} cores, cryptography {found['machine']['cryptography']}, {found['date']}, load "
+        f"{found['machine']['load_average'][0]:.1f}; one process, subjects take turns; repeat with `bench/handshake.py`.\n",
+        "| subject | bytes | device ms (mean) | server ms (mean) | server handshakes /s/core |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in found["handshakes"].items():
+        if "server_ms" not in row:
+            lines.append(f"| {name} | {row} | | | |")
+            continue
+        lines.append(
+            f"| {name} | {row['bytes']:,} | {row['device_ms']['mean']:.2f} | {row['server_ms']['mean']:.2f} | {row['server_handshakes_per_s_core']:,} |",
+        )
+    rates = {
+        name: row["server_handshakes_per_s_core"] for name, row in found["handshakes"].items() if "server_ms" in row
+    }
+    tls = next((rate for name, rate in rates.items() if "mutual ML-DSA-65" in name), None)
+    xwing, kem = rates["wardround-auth X-Wing"], rates["wardround-auth ML-KEM-768"]
+    lines += ["", "| target | measured | met |", "|---|---|---|"]
+    lines += [_target("X-Wing at least 2,300 /s/core", f"{xwing:,}", xwing >= 2300)]
+    lines += [_target("ML-KEM-768 at least 4,500 /s/core", f"{kem:,}", kem >= 4500)]
+    if tls:
+        lines.append(
+            _target(
+                "post-quantum TLS at least 3.5 times slower than X-Wing", f"{xwing / tls:.1f} times", xwing / tls >= 3.5
+            )
+        )
+    many = found.get("many", found.get("gateways", {}))
+    if "cpu_s_per_1000" in many:
+        lines.append(
+            f"\n{many['gateways']:,} gateways in one process: {many['cpu_s_per_1000']:.2f} s of CPU per 1,000, both ends, one record each.",
+        )
+    noise = next((rate for name, rate in rates.items() if name.startswith("Noise XX")), None)
+    if noise:
+        lines.append(
+            f"\nThe targets were set on another machine, on which classical Noise XX gave 4,758 (PEERS' notes); it gives {noise:,} here. Against Noise in the same "
+            f"run ML-KEM-768 reaches x{kem / noise:.2f} (there x1.03) and X-Wing x{xwing / noise:.2f} (there x0.52).\n",
+        )
+    return "\n".join(lines)
+
+
+def _target(what: str, measured: str, met: bool) -> str:
+    return f"| {what} | {measured} | {'yes' if met else '**no**'} |"
+
+
+def transport(found: dict[str, Any]) -> str:
+    """Issue 3: exchanges over NATS."""
+    lines = [
+        "## Real processes over NATS\n",
+        f"{_machine(found)} {found['what']}. Load {found['load_average'][0]:.1f}; all gateways of a line share one load process. Milliseconds; repeat with "
+        "`bench/transport.py`.\n",
+        "| gateways | what | median | p95 | best |",
+        "|---|---|---|---|---|",
+    ]
+    for gateways, rows in found["gateways"].items():
+        for what, row in rows.items():
+            lines.append(
+                f"| {gateways} | {what.replace('_', ' ')} | {_ms(row, 'median')} | {_ms(row, 'p95')} | {_ms(row, 'best')} |"
+            )
+    lines += [
+        "",
+        "Deaths and memory, as the script prints them:",
+        "",
+        "```json",
+        json.dumps(found["processes"], indent=1),
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _ms(row: dict[str, Any], key: str) -> str:
+    value = next((v for k, v in row.items() if k.startswith(key)), None)
+    return "–" if value is None else f"{value:.1f}"
+
+
+def secagg(found: dict[str, Any]) -> str:
+    """Layer 2: what a client, the server and a member spend, and whole rounds."""
+    lines = [
+        "## Secure aggregation (layer 2)\n",
+        f"{found['machine']['cores']} cores, numpy {found['versions']['numpy']}, {found['date']}, load {found['machine']['load'][0]:.1f}; whole rounds with 20,000 "
+        "values of 8 bits; repeat with `bench/secagg.py` (its JSON has the primitives and the peers).\n",
+    ]
+    rounds = found["rounds"]
+    if rounds:
+        keys = [key for key in rounds[0] if not isinstance(rounds[0][key], dict | list)]
+        lines += ["| " + " | ".join(key.replace("_", " ") for key in keys) + " |", "|" + "---|" * len(keys)]
+        lines += ["| " + " | ".join(_cell(row.get(key)) for key in keys) + " |" for row in rounds]
+    return "\n".join([*lines, ""])
+
+
+def _cell(value: Any) -> str:
+    return f"{value:,.3g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "quality": quality,
+    "simulation_speed": speed,
+    "handshake": handshake,
+    "secagg": secagg,
+    "transport": transport,
+}
 START, END = "<!-- results -->", "<!-- /results -->"
 
 
