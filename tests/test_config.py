@@ -105,3 +105,10 @@ def test_settings_from_the_command_line() -> None:
         config.override(SMALL, ["rounds.count"], "x.toml")
     with pytest.raises(ConfigError, match=r"seed is a key of x\.toml, not a table"):
         config.override("seed = 1\n" + SMALL, ["seed.count=1"], "x.toml")
+
+
+def test_a_deployed_federation_can_be_simulated_from_the_same_file() -> None:
+    text = (EXPERIMENTS[0].parent.parent / "deploy" / "three-gateways.toml").read_text()
+    assert parse(text).name == "three-gateways"
+    with pytest.raises(ConfigError, match="unknown key 'brokr'"):
+        parse(SMALL + "[brokr]\nport = 1\n")

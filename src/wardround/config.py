@@ -33,6 +33,9 @@ from wardround.training.models import Model
 from wardround.training.task import LocalTraining
 
 
+DEPLOYED = ("broker", "gateway")  # tables that only a deployed federation reads (drivers/nats/deployment.py)
+
+
 def strategy(kind: str, default: str = "") -> Any:
     """A field that holds a strategy of ``kind``; its table names it with ``use``; ``default``: where the table is absent."""
     return field(metadata={"kind": kind, "use": default})
@@ -167,6 +170,9 @@ def parse(text: str, catalogue: Catalogue, where: str, cls: type[E]) -> E: ...
 def parse(text: str, catalogue: Catalogue, where: str = "experiment", cls: type[Experiment] = Experiment) -> Experiment:
     """The experiment in a TOML text; ``where`` names the file in errors; a subclass ``cls`` adds tables of its own.
 
+    The tables of a deployed federation are left aside where an experiment is wanted, so that one file can be simulated first
+    and deployed later.
+
     Raises:
         ConfigError: not TOML, an unknown or missing key, a value of the wrong type or out of range.
     """
@@ -174,7 +180,8 @@ def parse(text: str, catalogue: Catalogue, where: str = "experiment", cls: type[
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{where}: not valid TOML: {error}") from error
-    experiment: Experiment = _build(cls, table, catalogue, where)
+    aside = () if cls is not Experiment else DEPLOYED
+    experiment: Experiment = _build(cls, {k: v for k, v in table.items() if k not in aside}, catalogue, where)
     check(experiment, where)
     return experiment
 
