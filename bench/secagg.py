@@ -176,6 +176,8 @@ def main() -> None:
     for clients in chosen.clients:
         for dropped in (0.0, 0.15, 0.3):
             for cohort in (0, 8):
+                if clients * (1 - dropped) < max(cohort, 4):
+                    continue  # too few are left for this cohort: nothing would be opened, as it should be
                 report["rounds"].append(whole_round(clients, 20_000, dropped, cohort))
                 print(report["rounds"][-1], flush=True)
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
