@@ -32,7 +32,6 @@ from wardround.traffic.split import SplitStrategy
 from wardround.training.models import Model
 from wardround.training.task import LocalTraining
 
-
 DEPLOYED = ("broker", "gateway")  # tables that only a deployed federation reads (drivers/nats/deployment.py)
 
 
