@@ -113,7 +113,7 @@ def test_set_up_is_tried_again_as_often_as_the_plan_allows() -> None:
         assert isinstance(note, Note)
         assert note.code == "setup.short"
     with pytest.raises(
-        RoundError, match="set-up failed 3 times, the last time: [01] of .* clients answered set-up, 2 must"
+        RoundError, match=r"set-up failed 3 times, the last time: [01] of .* clients answered set-up, 2 must"
     ):
         pair.exchange()
 
