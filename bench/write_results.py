@@ -29,8 +29,9 @@ def page() -> str:
     return "\n".join(parts)
 
 
-INTRODUCTION = """Every number on this page is printed by `bench/write_results.py` from the JSON files in `bench/results/`, which the scripts in `bench/` wrote,
-with the machine's description. Mean ± sample standard deviation over seeds 1, 2 and 3 unless a line says otherwise.
+INTRODUCTION = """Every number in a table of this page is printed by `bench/write_results.py` from the JSON files in `bench/results/`, which the scripts in `bench/` wrote,
+with the machine's description. Mean ± sample standard deviation over seeds 1, 2 and 3 unless a line says otherwise. The notes under the tables also name
+what was tried by hand and figures of other machines; those are in no JSON.
 """
 
 

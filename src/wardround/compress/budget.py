@@ -1,7 +1,8 @@
-"""Which chain a budget of bytes buys: the best one by our measurements that fits, for each class of link.
+"""Which chain a budget of bytes buys: the first of a fixed list that fits, for each class of link.
 
 Without a secure sum every class of client takes the first chain of ``OPEN`` whose longest message fits its budget per round:
-the order is the quality we measured (bench/results/codecs.json), dense first. Under a secure sum one support serves the whole
+the order is fixed by hand from an earlier study, dense first, and not fitted to our runs (docs/reference/codecs.md).
+Under a secure sum one support serves the whole
 round, so all classes share one linear chain, bought by the fastest class; a slower client takes part every second, third, ...
 round, so that its *mean* bytes a round fit. A client is never asked for fewer coordinates than the others: their
 sums would be of different things.
