@@ -17,7 +17,7 @@ from wardround.errors import UsageError
 from wardround.federation import algorithms
 from wardround.secagg import choice
 from wardround.traffic import partition, scaling, split
-from wardround.training import models
+from wardround.training import models, personal, priors
 
 GROUP = "wardround.strategies"
 KIND_TEXT = {
@@ -30,6 +30,8 @@ KIND_TEXT = {
     "rule": "how cohort means become one update: [rule]",
     "optimiser": "the server's optimiser: [server]",
     "secagg": "how answers are added up: [secagg]",
+    "personal": "what a client keeps for itself: [personal]",
+    "prior": "how a client's own label shares correct the model: [prior]",
 }
 
 
@@ -97,5 +99,7 @@ CORE = Catalogue(
         "rule": _named(*rules.RULES),
         "optimiser": _named(*optimise.OPTIMISERS),
         "secagg": _named(*choice.SUMS),
+        "personal": _named(*personal.STRATEGIES),
+        "prior": _named(*priors.STRATEGIES),
     },
 )

@@ -30,6 +30,8 @@ from wardround.traffic.partition import Partition
 from wardround.traffic.scaling import Scaling
 from wardround.traffic.split import SplitStrategy
 from wardround.training.models import Model
+from wardround.training.personal import Personal, check_patterns
+from wardround.training.priors import Prior
 from wardround.training.task import LocalTraining
 
 DEPLOYED = ("broker", "gateway")  # tables that only a deployed federation reads (drivers/nats/deployment.py)
@@ -85,6 +87,7 @@ class Evaluation:
         centralised: train the same model on the pooled rows, as an upper baseline.
         centralised_epochs, centralised_batch, centralised_learning_rate: of that baseline (AdamW).
         local: train every client alone, for as many epochs as it sees in the federation, as a lower baseline.
+        late_clients: share of the clients that never train and join at the end with a few rows (few-shot curve).
     """
 
     target_fpr: float = 0.01
@@ -94,10 +97,13 @@ class Evaluation:
     centralised_batch: int = 128
     centralised_learning_rate: float = 0.002
     local: bool = True
+    late_clients: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.target_fpr < 1:
             raise ValueError(f"target_fpr must lie between 0 and 1, not {self.target_fpr}")
+        if not 0 <= self.late_clients < 1:
+            raise ValueError(f"late_clients must be at least 0 and below 1, not {self.late_clients}")
         for name in ("centralised_epochs", "centralised_batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
@@ -143,6 +149,8 @@ class Experiment:
     rule: Rule = strategy("rule", "mean")
     server: ServerOptimiser = strategy("optimiser", "sgd")
     secagg: SumChoice = strategy("secagg", "lattice")
+    personal: Personal = strategy("personal", "none")
+    prior: Prior = strategy("prior", "none")
     training: LocalTraining = field(default_factory=LocalTraining)
     rounds: Rounds = field(default_factory=Rounds)
     participation: Participation = field(default_factory=Participation)
@@ -235,6 +243,7 @@ def check(experiment: Experiment, where: str) -> None:
     _check_rule(experiment, where)
     if not isinstance(experiment.secagg, PlainSum):
         _check_sums(experiment, experiment.secagg, where)
+    _check_personal(experiment, where)
     if experiment.algorithm.name == "fednova" and training.optimiser != "sgd":
         raise ConfigError(f'{where}: [algorithm] fednova normalises SGD steps: set [training] optimiser = "sgd"')
 
@@ -255,6 +264,17 @@ def _check_rule(experiment: Experiment, where: str) -> None:
         raise ConfigError(
             f"{where}: [rule] {rule.name} compares cohorts, but [rounds] cohort_size = 0 sums all clients into one: "
             f'set cohort_size (1 needs [secagg] use = "plain"), or [rule] use = "mean"',
+        )
+
+
+def _check_personal(experiment: Experiment, where: str) -> None:
+    try:
+        check_patterns(experiment.personal, experiment.model.layout(1, 2))
+    except ValueError as error:
+        raise ConfigError(f"{where}: [personal] {experiment.personal.name}: {error}") from error
+    if experiment.model.unsupervised and (experiment.prior.name != "none" or experiment.personal.epochs):
+        raise ConfigError(
+            f"{where}: [model] {experiment.model.name} has no classes: [prior] and [personal] finetune need a classifier"
         )
 
 

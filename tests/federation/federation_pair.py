@@ -22,6 +22,7 @@ from wardround.rng import stream
 from wardround.traffic.scaling import Moments
 from wardround.traffic.table import Column, Labels, Schema
 from wardround.training.models import Logistic, Model
+from wardround.training.personal import Common, Personal
 from wardround.training.stacked import StackedEngine
 from wardround.training.task import Job, LocalTraining, Rows
 from wardround.wire import decode, encode
@@ -40,6 +41,7 @@ def make_plan(
     weighting: Literal["rows", "sqrt", "uniform"] = "rows",
     training: LocalTraining | None = None,
     schedule: Schedule | None = None,
+    personal: Personal | None = None,
 ) -> Plan:
     """A plan of four features and two classes; what is not named is plain FedAvg."""
     return Plan(
@@ -54,6 +56,7 @@ def make_plan(
         schedule=schedule or Schedule(rounds=3, measure_every=2, keep="last", cohort_size=0, retries=3),
         weighting=weighting,
         weight_cap=30,
+        personal=personal or Common(),
     )
 
 
@@ -116,7 +119,7 @@ class Pair:
         self.downlink[peer].append(len(encode(ask)))
         client = self.clients[peer]
         answer = client.receive(reopened(ask), self.rows[peer], self.engine())
-        if isinstance(answer, Job):
+        while isinstance(answer, Job):
             (done,) = self._engine().train([answer])
             answer = client.trained(done)
         if self.restart:

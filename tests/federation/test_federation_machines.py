@@ -19,6 +19,7 @@ from wardround.federation.messages import Answer, AskErrors, AskMeasures, AskSta
 from wardround.federation.participation import Participation
 from wardround.federation.server import Phase, Server
 from wardround.training.models import Autoencoder
+from wardround.training.personal import Ditto
 from wardround.training.task import Job
 from wardround.wire import encode
 
@@ -262,15 +263,21 @@ def client_in(pair: Any, state: State) -> Client:
     ("state", "happening"), [(s, h) for s, ways in client.TRANSITIONS.items() for h in ways], ids=str
 )
 def test_the_client_goes_where_the_table_says(state: State, happening: str) -> None:
-    pair = at(Phase.TRAINING, unsupervised=True)
+    # a strategy with two legs where the first is to end
+    pair = (
+        Pair(make_plan(personal=Ditto())).until(Phase.TRAINING)
+        if happening == "leg"
+        else at(Phase.TRAINING, unsupervised=True)
+    )
     asks = asks_of(pair)
     machine = client_in(pair, state)
     assert machine.doing is state
-    if happening == "trained":
+    if happening in ("trained", "leg"):
         assert machine._asked is not None
         job = machine.receive(machine._asked, pair.rows["gw0"], pair.engine())
         assert isinstance(job, Job)
-        machine.trained(pair.engine().train([job])[0])
+        following = machine.trained(pair.engine().train([job])[0])
+        assert isinstance(following, Job) == (happening == "leg")
     else:
         newer = replace(asks[happening], exchange=asks[happening].exchange + 1)
         answer = machine.receive(newer, pair.rows["gw0"], pair.engine())
@@ -282,8 +289,8 @@ def test_the_clients_table_knows_every_message() -> None:
     pair = at(Phase.TRAINING, unsupervised=True)
     assert set(client.TRANSITIONS) == set(State)
     for state, ways in client.TRANSITIONS.items():
-        assert set(ways) - {"trained"} == set(asks_of(pair))
-        assert ("trained" in ways) == (state is State.TRAINING)
+        assert set(ways) - {"trained", "leg"} == set(asks_of(pair))
+        assert ("trained" in ways) == ("leg" in ways) == (state is State.TRAINING)
 
 
 def test_a_result_that_no_job_asked_for_is_our_own_bug() -> None:

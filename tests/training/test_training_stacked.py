@@ -37,7 +37,7 @@ TRAININGS = {
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("extra", ["none", "proximal", "correction", "class weights"])
+@pytest.mark.parametrize("extra", ["none", "proximal", "correction", "class weights", "anchor", "frozen", "offset"])
 @pytest.mark.parametrize("name", TRAININGS)
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: m.name)
 def test_the_stack_gives_the_weights_of_the_torch_engine(model: Any, name: Any, extra: Any) -> None:
@@ -51,6 +51,9 @@ def test_the_stack_gives_the_weights_of_the_torch_engine(model: Any, name: Any, 
         "proximal": {"proximal": 0.5},
         "correction": {"correction": np.linspace(-0.1, 0.1, d, dtype=np.float32)},
         "class weights": {"class_weights": np.array([0.2, 1, 3, 0], dtype=np.float32)},
+        "anchor": {"proximal": 0.5, "anchor": np.linspace(-0.2, 0.2, d, dtype=np.float32), "rate": 0.5},
+        "frozen": {"frozen": np.arange(d) % 3 == 0},
+        "offset": {"offset": np.array([0.5, -1, 0, 2], dtype=np.float32)},
     }
     more = kinds[extra]
     ours = StackedEngine(model, TRAININGS[name], F, C).train(jobs(model, **more))
@@ -61,6 +64,8 @@ def test_the_stack_gives_the_weights_of_the_torch_engine(model: Any, name: Any, 
         assert a.loss == pytest.approx(b.loss, abs=1e-5)
         if extra != "class weights":
             assert np.abs(a.delta).max() > 1e-4
+        if extra == "frozen":
+            assert not a.delta[::3].any()
 
 
 @pytest.mark.torch

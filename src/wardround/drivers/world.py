@@ -68,6 +68,7 @@ def plan(experiment: Experiment, table: Table) -> Plan:
         weighting=r.weighting,
         weight_cap=r.weight_cap,
         protected=not isinstance(experiment.secagg, PlainSum),
+        personal=experiment.personal,
     )
 
 

@@ -5,6 +5,7 @@ an argument, so the same machine runs in the simulator over slices of one table 
 
     IDLE --AskStatistics/AskErrors/AskMeasures--> IDLE   (answers)
     IDLE --AskTraining--> TRAINING --trained--> IDLE     (answers)
+    TRAINING --leg--> TRAINING                           (a personal strategy trains more than once a round)
     TRAINING --any newer ask--> as in IDLE               (the server has gone on: the job is dropped)
     a message that was answered before is answered again with the same bytes, and changes nothing
 """
@@ -22,7 +23,7 @@ from wardround.errors import LocalProtocolError, RemoteProtocolError
 from wardround.federation import measure, pipeline
 from wardround.federation.algorithms import EMPTY
 from wardround.federation.messages import Answer, Ask, AskErrors, AskMeasures, AskStatistics, AskTraining
-from wardround.federation.plan import Plan, Prepared, prepare
+from wardround.federation.plan import Plan, Prepared, label_offset, prepare
 from wardround.rng import stream
 from wardround.training.task import Engine, Job, Rows, Trained
 from wardround.wire import decode, encode, message
@@ -42,6 +43,7 @@ TRANSITIONS: dict[State, dict[str, State]] = {
     },
     State.TRAINING: {
         "trained": State.IDLE,
+        "leg": State.TRAINING,
         "AskStatistics": State.IDLE,
         "AskErrors": State.IDLE,
         "AskMeasures": State.IDLE,
@@ -65,11 +67,14 @@ class LocalData(Protocol):
 @message(0x4640)
 @dataclass(frozen=True, eq=False)
 class ClientState:
-    """What survives a restart: the summed statistics, the algorithm's memory, the last answer."""
+    """What survives a restart: the summed statistics, the algorithm's memory, the client's ``private`` part of a personal
+    model (it is in no message), the last answer.
+    """
 
     index: int
     totals: F64 | None = None
     memory: F32 = field(default_factory=lambda: EMPTY)
+    private: F32 = field(default_factory=lambda: EMPTY)
     answered: int = 0
     last: Answer | None = None
 
@@ -83,6 +88,8 @@ class Client:
             prepared = prepare(plan, state.totals)
         self._prepared = prepared
         self._asked: AskTraining | None = None
+        self._base: Job | None = None
+        self._legs: list[Trained] = []
 
     def to_bytes(self) -> bytes:
         """What must be stored before an answer is sent."""
@@ -131,17 +138,24 @@ class Client:
             return self._answer(pipeline.errors(self._plan, ask, engine, rows))
         return self._answer(pipeline.measures(self._plan, ask, engine, rows))
 
-    def trained(self, result: Trained) -> Answer:
-        """The answer that carries ``result`` of the job given out last.
+    def trained(self, result: Trained) -> Answer | Job:
+        """The answer that carries ``result`` of the job given out last, or the round's next leg.
 
         Raises:
             LocalProtocolError: no job was given out.
         """
-        asked, prepared = self._asked, self._prepared
-        if asked is None or prepared is None:
+        asked, prepared, base = self._asked, self._prepared, self._base
+        if asked is None or prepared is None or base is None:
             raise LocalProtocolError("trained() without a training job")
-        answer, memory = pipeline.contribute(self._plan, prepared.heaviest, asked, result, self._state.memory)
-        self._state = replace(self._state, memory=memory)
+        self._legs.append(result)
+        personal, private, layout = self._plan.personal, self._state.private, prepared.layout
+        if len(self._legs) < personal.legs:
+            batches = stream(self._seed, "batches", self._state.index, asked.round, len(self._legs))
+            return replace(personal.job(len(self._legs), base, private, layout, self._legs), batches=batches)
+        common, own = personal.finish(base, private, layout, self._legs)
+        answer, memory = pipeline.contribute(self._plan, prepared.heaviest, asked, common, self._state.memory)
+        kept = own if np.isfinite(own).all() else private  # an own model that diverged starts again where it was
+        self._state = replace(self._state, memory=memory, private=kept)
         return self._answer(answer)
 
     def _job(self, ask: AskTraining, data: LocalData, prepared: Prepared) -> Job:
@@ -149,7 +163,7 @@ class Client:
         if self._plan.model.unsupervised and self._plan.labels.benign is not None:
             rows = pipeline.only(rows, self._plan.labels.benign)
         correction = self._plan.algorithm.correct(self._state.memory, ask.broadcast)
-        return Job(
+        base = Job(
             client=self._state.index,
             rows=rows,
             batches=stream(self._seed, "batches", self._state.index, ask.round),
@@ -157,7 +171,10 @@ class Client:
             proximal=correction.proximal,
             correction=correction.gradient,
             class_weights=prepared.class_weights,
+            offset=label_offset(self._plan, prepared, rows.y),
         )
+        self._base, self._legs = base, []
+        return self._plan.personal.job(0, base, self._state.private, prepared.layout, ())
 
     def _prepare(self, ask: AskTraining | AskErrors | AskMeasures) -> Prepared:
         totals, prepared = ask.preparation, self._prepared
@@ -186,6 +203,6 @@ class Client:
                 raise RemoteProtocolError(f"the server's {name} {vector.shape} should be {shape} finite numbers")
 
     def _answer(self, answer: Answer) -> Answer:
-        self._asked = None
+        self._asked = self._base = None
         self._state = replace(self._state, answered=answer.exchange, last=answer)
         return answer

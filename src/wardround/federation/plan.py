@@ -10,13 +10,15 @@ import numpy as np
 
 from wardround.aggregate.optimise import ServerOptimiser
 from wardround.aggregate.rules import Rule
-from wardround.arrays import F32, F64
+from wardround.arrays import F32, F64, I64
 from wardround.federation.algorithms import Algorithm
 from wardround.params import Layout
 from wardround.traffic.preprocess import Preprocessor
 from wardround.traffic.scaling import Scaling
 from wardround.traffic.table import Labels, Schema
+from wardround.training import priors
 from wardround.training.models import Model
+from wardround.training.personal import Common, Personal
 from wardround.training.task import LocalTraining
 
 
@@ -52,6 +54,7 @@ class Plan:
     weighting: Literal["rows", "sqrt", "uniform"]
     weight_cap: int
     protected: bool = False
+    personal: Personal = Common()
 
     @property
     def classes(self) -> int:
@@ -111,3 +114,13 @@ def class_weights(plan: Plan, counts: F64) -> F32 | None:
     balanced = np.where(present, counts.sum() / (present.sum() * np.maximum(counts, 1.0)), 0.0)
     weights = np.sqrt(balanced) if plan.training.class_weighting == "sqrt" else balanced
     return weights.astype(np.float32)
+
+
+def label_offset(plan: Plan, prepared: Prepared, y: I64) -> F32 | None:
+    """What a client with labels ``y`` adds to its logits [classes] while it trains; None without ``logit_adjustment``."""
+    training = plan.training
+    if not training.logit_adjustment or plan.model.unsupervised:
+        return None
+    counts = np.bincount(y, minlength=plan.classes).astype(np.float64)
+    own = priors.floored(counts, prepared.prior, training.adjustment_floor)
+    return np.float32(training.logit_adjustment) * priors.offset(own, prepared.prior)

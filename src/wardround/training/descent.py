@@ -27,17 +27,26 @@ class Descent:
         self._training, self._w, self._g = training, w, g
         self._step = 0
         self._proximal = np.array([[job.proximal] for job in jobs], dtype=np.float32)
-        self._start = w.copy() if self._proximal.any() else None
+        self._anchor: F32 | None = None
+        if self._proximal.any():
+            self._anchor = np.stack([job.start if job.anchor is None else job.anchor for job in jobs])
         self._correction: F32 | None = None
         if any(job.correction is not None for job in jobs):
             zero = np.zeros(w.shape[1], dtype=np.float32)
             self._correction = np.stack([zero if job.correction is None else job.correction for job in jobs])
+        # a frozen parameter's gradient is 0 from the first step on, so no momentum moves it; decay is masked with it
+        self._free: F32 | None = None
+        if any(job.frozen is not None for job in jobs):
+            every = np.ones(w.shape[1], dtype=np.float32)
+            self._free = np.stack([every if job.frozen is None else ~job.frozen for job in jobs]).astype(np.float32)
+        rates = np.array([[job.rate] for job in jobs], dtype=np.float32)
+        self._rates = None if (rates == 1).all() else rates
         adam = training.optimiser == "adamw"
         self._first = np.zeros_like(w) if adam or training.momentum else None
         self._second = np.zeros_like(w) if adam else None
         t = training
         self._plain = not (adam or t.momentum or t.weight_decay or t.clip_norm) and (
-            self._start is None and self._correction is None
+            self._anchor is None and self._correction is None and self._free is None and self._rates is None
         )
 
     @property
@@ -54,17 +63,26 @@ class Descent:
         self._step += 1
         if self._correction is not None:
             g += self._correction[:a]
-        if self._start is not None:
-            g += self._proximal[:a] * (w - self._start[:a])
+        if self._anchor is not None:
+            g += self._proximal[:a] * (w - self._anchor[:a])
+        if self._free is not None:
+            g *= self._free[:a]
         if self._training.clip_norm:
             norm = np.sqrt(np.einsum("md,md->m", g, g))
             g *= np.minimum(1, self._training.clip_norm / (norm + np.float32(CLIP_EPSILON))).astype(np.float32)[:, None]
         if self._second is not None:
-            self._adamw(w, g, a)
+            self._adamw(g, w, a)
         else:
-            self._sgd(w, g, a)
+            self._sgd(g, w, a)
+        # g is the step now: what leaves the weights
+        if self._free is not None:
+            g *= self._free[:a]
+        if self._rates is not None:
+            g *= self._rates[:a]
+        w -= g
 
-    def _sgd(self, w: F32, g: F32, a: int) -> None:
+    def _sgd(self, g: F32, w: F32, a: int) -> None:
+        """``g`` becomes the step."""
         t = self._training
         if t.weight_decay:
             g += np.float32(t.weight_decay) * w
@@ -75,9 +93,9 @@ class Descent:
             np.multiply(velocity, np.float32(t.learning_rate), out=g)
         else:
             g *= np.float32(t.learning_rate)
-        w -= g
 
-    def _adamw(self, w: F32, g: F32, a: int) -> None:
+    def _adamw(self, g: F32, w: F32, a: int) -> None:
+        """``g`` becomes the step."""
         assert self._first is not None  # both moments exist together
         assert self._second is not None
         first, second, t = self._first[:a], self._second[:a], self._training
@@ -88,11 +106,10 @@ class Descent:
         g *= g
         g *= np.float32(1 - b2)
         second += g
-        if t.weight_decay:
-            w *= np.float32(1 - rate * t.weight_decay)
         np.sqrt(second, out=g)
         g *= np.float32(1 / (1 - b2**self._step) ** 0.5)
         g += np.float32(EPSILON)
         np.divide(first, g, out=g)
         g *= np.float32(rate / (1 - b1**self._step))
-        w -= g
+        if t.weight_decay:
+            g += np.float32(rate * t.weight_decay) * w

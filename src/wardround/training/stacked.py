@@ -93,18 +93,23 @@ class StackedEngine:
             w[i] = job.start
         network = Network(self._layers, w, g, min(self._training.batch_size, max(len(job.rows) for job in jobs)))
         descent = Descent(self._training, jobs, w, g)
+        plain = self._unsupervised or all(job.offset is None for job in jobs)
+        offsets = None if plain else _offsets(jobs, self._classes)
         losses = np.zeros(m)
         with np.errstate(all="ignore"):  # a client may diverge; the round's gate says so
             for step in steps(jobs, counts, self._training.batch_size):
-                self._step(network, descent, step, losses)
+                self._step(network, descent, step, (losses, offsets))
             return [
                 Trained(job.client, w[i] - job.start, counts[i], float(losses[i] / counts[i]), len(job.rows))
                 for i, job in enumerate(jobs)
             ]
 
-    def _step(self, network: Network, descent: Descent, step: Step, losses: F64) -> None:
-        a = len(step.x)
+    def _step(self, network: Network, descent: Descent, step: Step, loss: tuple[F64, F32 | None]) -> None:
+        """``loss``: what adds up [m], and the logits' offsets [m, 1, classes] or None."""
+        a, (losses, offsets) = len(step.x), loss
         z = network.forward(step.x)
+        if offsets is not None:
+            z += offsets[:a]
         if self._unsupervised:
             losses[:a] += squared_error(z, step.x, step.share, descent.pace)
         else:
@@ -128,9 +133,18 @@ def check(job: Job, d: int, inputs: int, classes: int) -> None:
         ("start", job.start, d),
         ("correction", job.correction, d),
         ("class weights", job.class_weights, classes),
+        ("anchor", job.anchor, d),
+        ("frozen", job.frozen, d),
+        ("offset", job.offset, classes),
     ):
         if vector is not None and vector.shape != (length,):
             raise ValueError(f"{who}: {name} of shape {vector.shape}, the model needs ({length},)")
+
+
+def _offsets(jobs: Sequence[Job], classes: int) -> F32:
+    """[m, 1, classes]; 0 for jobs without."""
+    none = np.zeros(classes, dtype=np.float32)
+    return np.stack([none if job.offset is None else job.offset for job in jobs])[:, None, :]
 
 
 def idle(job: Job) -> Trained:

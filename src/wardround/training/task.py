@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from wardround.arrays import F32, I64
+from wardround.arrays import F32, I64, Bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +43,11 @@ class LocalTraining:
         clip_norm: largest Euclidean norm of one step's gradient; 0 leaves it alone.
         class_weighting: ``none``; ``balanced`` weighs class k by total / (classes * count_k) from the *federation's*
             summed label counts (classes nobody has weigh 0), ``sqrt`` by the square root of that.
+        logit_adjustment: strength with which a client's own label shares are taken out of its loss: it adds
+            strength * log(own share / federation's share) to the logits while it trains, so that skewed labels pull
+            the model less (Menon et al., ICLR 2021; Zhang et al., ICML 2022); 0: plain cross-entropy.
+        adjustment_floor: part of the federation's shares mixed into a client's own before the logarithm; bounds what a
+            class that the client does not have is pushed by.
     """
 
     engine: Literal["stacked", "torch"] = "stacked"
@@ -55,6 +60,8 @@ class LocalTraining:
     weight_decay: float = 0.0
     clip_norm: float = 0.0
     class_weighting: Literal["none", "balanced", "sqrt"] = "none"
+    logit_adjustment: float = 0.0
+    adjustment_floor: float = 0.05
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("steps", 0), ("batch_size", 1)):
@@ -64,9 +71,11 @@ class LocalTraining:
             raise ValueError(f"learning_rate must be above 0, not {self.learning_rate}")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must be at least 0 and below 1, not {self.momentum}")
-        for name in ("weight_decay", "clip_norm"):
+        for name in ("weight_decay", "clip_norm", "logit_adjustment"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
+        if not 0 < self.adjustment_floor <= 1:
+            raise ValueError(f"adjustment_floor must be above 0 and at most 1, not {self.adjustment_floor}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,9 +84,11 @@ class Job:
 
     ``batches`` is the client's own stream for this round: engines draw one permutation per epoch from it and
     nothing else, so that all engines see the same batches. ``start`` [d] is the model it begins with.
-    ``proximal`` is FedProx's mu (adds mu * (w - start) to each gradient); ``correction`` [d] is added to each
-    gradient (SCAFFOLD's c - c_i); ``class_weights`` [classes] weigh the loss of each row by its class
-    (a step's loss is sum of weighted row losses / sum of weights, as torch's cross_entropy does).
+    ``proximal`` is FedProx's mu (adds mu * (w - anchor) to each gradient; ``anchor`` [d] is ``start`` where None);
+    ``correction`` [d] is added to each gradient (SCAFFOLD's c - c_i); ``class_weights`` [classes] weigh the loss of each
+    row by its class (a step's loss is sum of weighted row losses / sum of weights, as torch's cross_entropy does).
+    ``frozen`` [d]: parameters that stay as they are; ``rate`` multiplies the learning rate; ``offset`` [classes] is added
+    to a classifier's logits inside the loss (logit adjustment, Menon et al., ICLR 2021), so that the model need not learn it.
     """
 
     client: int
@@ -87,6 +98,10 @@ class Job:
     proximal: float = 0.0
     correction: F32 | None = None
     class_weights: F32 | None = None
+    anchor: F32 | None = None
+    frozen: Bool | None = None
+    rate: float = 1.0
+    offset: F32 | None = None
 
 
 @dataclass(frozen=True, eq=False)

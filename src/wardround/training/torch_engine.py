@@ -71,15 +71,22 @@ class TorchEngine:
         tensors = self._tensors(job.start)
         for tensor in tensors.values():
             tensor.requires_grad_()
-        optimiser = _optimiser(self._training, list(tensors.values()))
+        optimiser = _optimiser(self._training, list(tensors.values()), job.rate)
+        frozen = self._tensors(job.frozen.astype(np.float32)) if job.frozen is not None else {}
+        offset = torch.from_numpy(job.offset.copy()) if job.offset is not None and not self._unsupervised else None
         count, losses = steps_of(len(job.rows), self._training), 0.0
         for step in steps([job], [count], self._training.batch_size):
             optimiser.zero_grad()
             x, y, share = (torch.from_numpy(part[0].copy()) for part in (step.x, step.y, step.share))
-            loss = self._loss(self._forward(tensors, x), x, y, share)
+            z = self._forward(tensors, x)
+            loss = self._loss(z if offset is None else z + offset, x, y, share)
             loss.backward()  # type: ignore[no-untyped-call]
-            self._adjust(job, tensors)
+            self._adjust(job, tensors, frozen)
+            before = {name: tensor.detach().clone() for name, tensor in tensors.items()} if frozen else {}
             optimiser.step()
+            with torch.no_grad():  # decay moves frozen parameters too: put them back
+                for name, fixed in frozen.items():
+                    tensors[name].copy_(torch.where(fixed > 0, before[name], tensors[name]))
             losses += loss.item()
         after = flatten(self._layout, {name: tensor.detach().numpy() for name, tensor in tensors.items()})
         return Trained(job.client, after - job.start, count, losses / count, len(job.rows))
@@ -89,9 +96,9 @@ class TorchEngine:
             return ((z - x).square().mean(dim=1) * share).sum()
         return (functional.cross_entropy(z, y, reduction="none") * share).sum()
 
-    def _adjust(self, job: Job, tensors: Tensors) -> None:
-        """SCAFFOLD's correction, FedProx's pull, clipping: in this order, as descent.py has it."""
-        start = self._tensors(job.start) if job.proximal else {}
+    def _adjust(self, job: Job, tensors: Tensors, frozen: Tensors) -> None:
+        """SCAFFOLD's correction, FedProx's pull, freezing, clipping: in this order, as descent.py has it."""
+        start = self._tensors(job.start if job.anchor is None else job.anchor) if job.proximal else {}
         correction = self._tensors(job.correction) if job.correction is not None else {}
         with torch.no_grad():
             for name, tensor in tensors.items():
@@ -100,6 +107,8 @@ class TorchEngine:
                     gradient += correction[name]
                 if start:
                     gradient += job.proximal * (tensor - start[name])
+                if frozen:
+                    gradient *= 1 - frozen[name]
                 tensor.grad = gradient
         if self._training.clip_norm:
             torch.nn.utils.clip_grad_norm_(list(tensors.values()), self._training.clip_norm)
@@ -154,8 +163,8 @@ def _layer(layer: Dense | Relu | Norm, tensors: Tensors, x: torch.Tensor) -> tor
     return torch.relu(x)
 
 
-def _optimiser(training: LocalTraining, tensors: list[torch.Tensor]) -> torch.optim.Optimizer:
-    common: dict[str, Any] = {"lr": training.learning_rate, "weight_decay": training.weight_decay}
+def _optimiser(training: LocalTraining, tensors: list[torch.Tensor], rate: float) -> torch.optim.Optimizer:
+    common: dict[str, Any] = {"lr": rate * training.learning_rate, "weight_decay": training.weight_decay}
     if training.optimiser == "adamw":
         return torch.optim.AdamW(tensors, betas=BETAS, eps=EPSILON, **common)
     return torch.optim.SGD(tensors, momentum=training.momentum, **common)

@@ -64,7 +64,7 @@ def _answer(place: Site, client: Client, ask: Ask) -> Answer:
     """Raises RemoteProtocolError where parameters do not fit the model that both sides agreed on."""
     try:
         answer = client.receive(ask, place.rows, place.engine)
-        if isinstance(answer, Job):
+        while isinstance(answer, Job):  # a personal strategy trains more than once a round
             answer = client.trained(place.engine.train([answer])[0])
     except ValueError as error:
         raise RemoteProtocolError(str(error)) from error

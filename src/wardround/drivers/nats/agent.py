@@ -155,7 +155,7 @@ class Agent:
         site, client = self._machine(run)
         try:
             answer = client.receive(ask, site.rows, site.engine)
-            if isinstance(answer, Job):
+            while isinstance(answer, Job):  # a personal strategy trains more than once a round
                 began = self.clock()
                 answer = client.trained(site.engine.train([answer])[0])
                 self.tally.training_s += self.clock() - began

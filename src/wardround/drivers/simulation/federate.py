@@ -19,13 +19,13 @@ from wardround.drivers.simulation.secure import Called, SecureSum
 from wardround.drivers.world import ClientRows, PreparedTable, World
 from wardround.errors import LocalProtocolError, RoundError
 from wardround.events import Emit, Event, Note, RoundDone
-from wardround.federation.algorithms import EMPTY
 from wardround.federation.client import Client, ClientState
 from wardround.federation.messages import Answer, Ask
 from wardround.federation.participation import Fate
 from wardround.federation.plan import Plan
 from wardround.federation.server import Phase, Server
 from wardround.federation.step import Send
+from wardround.rng import stream
 from wardround.secagg.choice import PlainSum
 from wardround.training.task import Engine, Job
 from wardround.wire import decode, encode, message
@@ -42,6 +42,7 @@ class Memory:
 
     index: int
     memory: F32
+    private: F32
 
 
 @message(0x4661)
@@ -77,13 +78,15 @@ class Federation:
     emit: Emit
     pool: ThreadPoolExecutor
     workers: int
-    memories: dict[int, F32] = field(default_factory=dict)
+    memories: dict[int, Memory] = field(default_factory=dict)
     traffic: Traffic = field(default_factory=Traffic)
 
     def __post_init__(self) -> None:
         clients, rounds = len(self.world.shares), self.plan.schedule.rounds
         self._index = {name: i for i, name in enumerate(self.world.names)}
         self._presence = self.experiment.weather.presence(clients, rounds, self.experiment.seed)
+        self.late = late_clients(clients, self.experiment.evaluation.late_clients, self.experiment.seed)
+        self._presence[:, sorted(self.late)] = False
         self._prepared: PreparedTable | None = None
         self._engine: Engine | None = None
         choice = self.experiment.secagg
@@ -96,7 +99,7 @@ class Federation:
         return self.server.phase is Phase.DONE
 
     def checkpoint(self, log_bytes: int) -> bytes:
-        memories = tuple(Memory(i, m) for i, m in sorted(self.memories.items()))
+        memories = tuple(memory for _, memory in sorted(self.memories.items()))
         up, down, sums = self.traffic.up, self.traffic.down, self.secure.done if self.secure else 0
         return encode(Checkpoint(self.server.to_bytes(), memories, up, down, sums, log_bytes))
 
@@ -107,7 +110,7 @@ class Federation:
             DecodeError: the checkpoint is damaged.
         """
         saved = decode(data, Checkpoint)
-        self.memories = {m.index: m.memory for m in saved.memories}
+        self.memories = {m.index: m for m in saved.memories}
         self.traffic = Traffic(saved.bytes_up, saved.bytes_down)
         seed, policy = self.experiment.seed, self.experiment.participation
         self.server = Server.from_bytes(self.plan, policy, self.world.names, seed, saved.server)
@@ -207,11 +210,11 @@ class Federation:
         for send in sends:
             answering = [peer for peer in send.peers if fates[peer] == "answers"]
             for peer, answer, memory in self._answers(send.message, answering):
-                if memory.size:
-                    self.memories[self._index[peer]] = memory
+                if memory.memory.size or memory.private.size:
+                    self.memories[memory.index] = memory
                 yield peer, answer
 
-    def _answers(self, ask: Ask, peers: Sequence[str]) -> Iterator[tuple[str, Answer, F32]]:
+    def _answers(self, ask: Ask, peers: Sequence[str]) -> Iterator[tuple[str, Answer, Memory]]:
         """(client, answer, its new memory) for each of ``peers``, in their order; at most two chunks per thread wait."""
         first = self.server.phase is Phase.STATISTICS
         engine = None if first else self.engine()
@@ -219,27 +222,34 @@ class Federation:
         chunks = [peers[at : at + size] for at in range(0, len(peers), size)]
         yield from _in_order(self.pool, 2 * self.workers, lambda chunk: self._chunk(ask, chunk, engine), chunks)
 
-    def _chunk(self, ask: Ask, peers: Sequence[str], engine: Engine | None) -> list[tuple[str, Answer, F32]]:
+    def _chunk(self, ask: Ask, peers: Sequence[str], engine: Engine | None) -> list[tuple[str, Answer, Memory]]:
         clients = [self._client(peer) for peer in peers]
         answers = [client.receive(ask, self._rows(peer), engine) for client, peer in zip(clients, peers, strict=True)]
-        jobs = [answer for answer in answers if isinstance(answer, Job)]
-        if jobs and engine is not None:
+        while engine is not None and (jobs := [answer for answer in answers if isinstance(answer, Job)]):
             answers = [c.trained(result) for c, result in zip(clients, engine.train(jobs), strict=True)]
         done = []
         for peer, client, answer in zip(peers, clients, answers, strict=True):
             if isinstance(answer, Job):
                 raise LocalProtocolError("a chunk mixes training with other exchanges")
-            done.append((peer, answer, client.state.memory))
+            state = client.state
+            done.append((peer, answer, Memory(state.index, state.memory, state.private)))
         return done
 
     def _client(self, peer: str) -> Client:
         index = self._index[peer]
-        state = ClientState(index, memory=self.memories.get(index, EMPTY))
+        held = self.memories.get(index)
+        state = ClientState(index) if held is None else ClientState(index, memory=held.memory, private=held.private)
         return Client(self.plan, self.experiment.seed, state, self.server.prepared)
 
     def _rows(self, peer: str) -> ClientRows:
         prepared = None if self.server.phase is Phase.STATISTICS else self.prepared()
         return ClientRows(self.world, self.world.shares[self._index[peer]], prepared)
+
+
+def late_clients(clients: int, share: float, seed: int) -> frozenset[int]:
+    """The clients that never take part, drawn by the seed: they join when all is trained (evaluation)."""
+    count = round(share * clients)
+    return frozenset(int(i) for i in stream(seed, "late").choice(clients, size=count, replace=False))
 
 
 def _in_order(

@@ -43,6 +43,7 @@ def metrics(federation: Federation, run: RunDir, models: Mapping[str, Any]) -> d
         "rounds": _rounds(run),
         "curve": _curve(run),
         "kept_round": federated.pop("kept_round"),
+        "personal": models["personal"] or None,
         "models": {"federated": federated, **{name: models[name] or None for name in ("centralised", "local")}},
         "bytes": {
             "up": traffic.up,

@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from wardround import events
 from wardround.config import Experiment, dump, parse
-from wardround.drivers.simulation import baselines, engines, environment, evaluate, results
+from wardround.drivers.simulation import baselines, engines, environment, evaluate, personal, results
 from wardround.drivers.simulation.federate import Federation
 from wardround.drivers.sinks.jsonlog import JsonLog
 from wardround.drivers.sinks.report import write_report
@@ -262,6 +262,7 @@ class _Run:
         wanted = self.experiment.evaluation
         return {
             "federated": lambda: evaluate.federated(federation),
+            "personal": lambda: personal.personal(federation, emit),
             "centralised": lambda: baselines.centralised(federation, emit) if wanted.centralised else {},
             "local": lambda: baselines.local(federation, emit) if wanted.local else {},
         }

@@ -19,6 +19,7 @@ STAGES = {
     "load": "load the data",
     "federate": "federated training",
     "federated": "measure the federated model",
+    "personal": "measure what each client gets",
     "centralised": "centralised model",
     "local": "local-only models",
 }
