@@ -296,7 +296,11 @@ def test_ctrl_c_is_heard_between_and_within_baselines(tmp_path: Path) -> None:
     with pytest.raises(Stopped):
         simulate(tmp_path, "evaluation.local=true", emit=press)
     (folder,) = tmp_path.iterdir()
-    assert sorted(path.name for path in (folder / "stages").iterdir()) == ["centralised.json", "federated.json", "personal.json"]
+    assert sorted(path.name for path in (folder / "stages").iterdir()) == [
+        "centralised.json",
+        "federated.json",
+        "personal.json",
+    ]
 
 
 def test_a_finished_run_can_be_resumed_and_nothing_changes(undisturbed: Any, whole: None) -> None:
