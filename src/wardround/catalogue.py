@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
+from typing import ClassVar
 
 from wardround.aggregate import optimise, rules
 from wardround.errors import UsageError
@@ -32,7 +33,15 @@ KIND_TEXT = {
     "secagg": "how answers are added up: [secagg]",
     "personal": "what a client keeps for itself: [personal]",
     "prior": "how a client's own label shares correct the model: [prior]",
+    "attack": "an adversary, for evaluation in simulations only: [attack]",
 }
+
+
+@dataclass(frozen=True)
+class NoAttack:
+    """Nobody attacks. Attacks themselves exist in simulations alone: the simulation's driver adds them."""
+
+    name: ClassVar[str] = "none"
 
 
 @dataclass(frozen=True)
@@ -101,5 +110,6 @@ CORE = Catalogue(
         "secagg": _named(*choice.SUMS),
         "personal": _named(*personal.STRATEGIES),
         "prior": _named(*priors.STRATEGIES),
+        "attack": _named(NoAttack),
     },
 )

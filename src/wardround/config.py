@@ -27,6 +27,7 @@ from wardround.federation.participation import Participation, Weather
 from wardround.secagg.choice import PairwiseSum, PlainSum, SumChoice
 from wardround.secagg.parameters import Lattice
 from wardround.traffic.partition import Partition
+from wardround.traffic.root import RootSet
 from wardround.traffic.scaling import Scaling
 from wardround.traffic.split import SplitStrategy
 from wardround.training.models import Model
@@ -151,10 +152,12 @@ class Experiment:
     secagg: SumChoice = strategy("secagg", "lattice")
     personal: Personal = strategy("personal", "none")
     prior: Prior = strategy("prior", "none")
+    attack: Any = strategy("attack", "none")
     training: LocalTraining = field(default_factory=LocalTraining)
     rounds: Rounds = field(default_factory=Rounds)
     participation: Participation = field(default_factory=Participation)
     weather: Weather = field(default_factory=Weather)
+    root: RootSet = field(default_factory=RootSet)
     evaluation: Evaluation = field(default_factory=Evaluation)
     run: Run = field(default_factory=Run)
     about: str = ""
@@ -250,13 +253,13 @@ def check(experiment: Experiment, where: str) -> None:
 
 def _check_rule(experiment: Experiment, where: str) -> None:
     rule, algorithm, size = experiment.rule, experiment.algorithm.name, experiment.rounds.cohort_size
-    if rule.needs:
+    if rule.needs and not experiment.root.size:
         raise ConfigError(
-            f"{where}: [rule] {rule.name} needs the server's own {' and '.join(rule.needs)} (a root set), which [data] "
-            f"cannot give yet: choose one of trimmed-mean, geometric-median, dnc, norm-clipping",
+            f"{where}: [rule] {rule.name} needs the server's own {' and '.join(rule.needs)}: give it a root set "
+            f"([root] size = 300, say), or choose one of trimmed-mean, geometric-median, dnc, norm-clipping",
         )
     plain_updates = algorithm in ("fedavg", "fedprox")
-    if (rule.name == "norm-clipping" or "arc" in rule.pre) and not plain_updates:
+    if (rule.needs or rule.name == "norm-clipping" or "arc" in rule.pre) and not plain_updates:
         raise ConfigError(
             f"{where}: [rule] {rule.name} compares norms of updates, {algorithm} sends other blocks: use fedavg"
         )
@@ -272,6 +275,11 @@ def _check_personal(experiment: Experiment, where: str) -> None:
         check_patterns(experiment.personal, experiment.model.layout(1, 2))
     except ValueError as error:
         raise ConfigError(f"{where}: [personal] {experiment.personal.name}: {error}") from error
+    if experiment.attack.name != "none" and experiment.personal.legs > 1:
+        raise ConfigError(
+            f"{where}: [attack] forges the one update a client trains, [personal] {experiment.personal.name} trains in "
+            f'{experiment.personal.legs} legs: set [personal] use = "none" or one that trains once',
+        )
     if experiment.model.unsupervised and (experiment.prior.name != "none" or experiment.personal.epochs):
         raise ConfigError(
             f"{where}: [model] {experiment.model.name} has no classes: [prior] and [personal] finetune need a classifier"
@@ -365,6 +373,8 @@ def _strategy(kind: str, table: Any, catalogue: Catalogue, path: str) -> Any:
     cls = catalogue.find(kind, str(name))
     if cls is None:
         names = catalogue.names(kind)
+        if kind == "attack" and names == ["none"]:
+            raise ConfigError(f"{path}: attacks are simulated, never deployed: remove the table [attack]")
         raise ConfigError(
             f"{path}: no {kind} is named {name!r}{nearest(str(name), names)}; there are {', '.join(names)}"
         )

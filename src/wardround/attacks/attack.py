@@ -10,6 +10,7 @@ are refused there, with tests of their own, and never reach a rule.
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -54,9 +55,31 @@ class Target:
 
 @dataclass(frozen=True)
 class Attack:
-    """An honest client: the adversary that does nothing. Attacks override one or both hooks; neither changes its input."""
+    """An honest client: the adversary that does nothing. Attacks override one or both hooks; neither changes its input.
+
+    Attributes:
+        fraction: share of the clients that are hostile, rounded up; which ones follows from the seed.
+        start: the first round in which they attack; before it they behave.
+        claim: hostile clients claim the largest weight the server's policy allows.
+    """
 
     name: ClassVar[str] = "none"
+    fraction: float = 0.2
+    start: int = 1
+    claim: bool = False
+
+    def __init_subclass__(cls) -> None:
+        """Every attack's docstring explains the shared keys too."""
+        super().__init_subclass__()
+        own = inspect.cleandoc(cls.__doc__ or "")
+        shared = inspect.cleandoc(Attack.__doc__ or "").partition("Attributes:\n")[2]
+        cls.__doc__ = f"{own}\n{shared}" if "Attributes:\n" in own else f"{own}\n\nAttributes:\n{shared}"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.fraction < 1:
+            raise ValueError(f"fraction is a share of the clients in [0, 1), not {self.fraction}")
+        if self.start < 1:
+            raise ValueError(f"start is a round, 1 or later, not {self.start}")
 
     def poison_rows(self, rows: Rows, classes: int, rng: np.random.Generator) -> Rows:
         """The rows a hostile client trains on, from its own; labels are codes below ``classes``."""

@@ -50,6 +50,7 @@ class AwareALIE(Attack):
     sizes: tuple[float, ...] = (0.25, 0.5, 1.0, 1.5, 2.0, 4.0, 8.0)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check(self.sizes)
 
     def forge(self, honest: F32, own: F32, target: Target, rng: np.random.Generator) -> F32:
@@ -70,6 +71,7 @@ class AwareIPM(Attack):
     sizes: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 20.0)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check(self.sizes)
 
     def forge(self, honest: F32, own: F32, target: Target, rng: np.random.Generator) -> F32:
@@ -94,6 +96,7 @@ class FLTrustAdaptive(Attack):
     angles: int = 12
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.angles < 1:
             raise ValueError(f"angles must be 1 or more, not {self.angles}")
 

@@ -62,6 +62,7 @@ class ModelReplacement(Attack):
     scale: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.share <= 1:
             raise ValueError(f"share must lie in (0, 1], not {self.share}")
         if not self.columns or min(self.columns) < 0:

@@ -12,13 +12,13 @@ from rich.console import Console
 
 from wardround.config import override, parse
 from wardround.drivers.simulation.run import Options, resume_run, start_run
+from wardround.drivers.simulation.strategies import simulated
 from wardround.drivers.sinks.compare import compare as compare_runs
 from wardround.drivers.sinks.compare import render, write_comparison
 from wardround.drivers.sinks.jsonlog import read
 from wardround.drivers.sinks.progress import Progress
 from wardround.drivers.sinks.report import write_report
 from wardround.drivers.store.rundir import RunDir, find
-from wardround.drivers.strategies import full
 from wardround.errors import UsageError
 
 RUNS = typer.Option(Path("runs"), "--runs", help="Where run folders are kept.")
@@ -40,7 +40,7 @@ def simulate(
     Ctrl-C stops cleanly after the exchange in flight; `wardround resume RUN` goes on, also after a crash.
     """
     text = override(read_text(experiment), sets, str(experiment))
-    parsed = parse(text, full(), str(experiment))
+    parsed = parse(text, simulated(), str(experiment))
     first = parsed.seed if seed is None else seed
     folders = []
     for number in range(first, first + repeat):

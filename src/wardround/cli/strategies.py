@@ -16,7 +16,7 @@ from rich.table import Table
 from wardround.catalogue import KIND_TEXT
 from wardround.cli.runs import read_text
 from wardround.config import Experiment, nearest, parse
-from wardround.drivers.strategies import full
+from wardround.drivers.simulation.strategies import simulated
 from wardround.errors import UsageError
 from wardround.secagg import explain as planned
 from wardround.secagg.parameters import Lattice
@@ -26,7 +26,7 @@ def strategies(
     kind: str = typer.Argument("", help="Show only this kind (source, split, partition, model, ...)."),
 ) -> None:
     """List every strategy that an experiment file can name, by kind."""
-    catalogue = full()
+    catalogue = simulated()
     if kind and kind not in KIND_TEXT:
         raise UsageError(f"no kind {kind!r}{nearest(kind, KIND_TEXT)}; there are {', '.join(KIND_TEXT)}")
     table = Table("kind", "use =", "what it is", box=None, pad_edge=False)
@@ -62,7 +62,7 @@ def _sums(experiment: Path | None, clients: int, values: int) -> str:
     """Bits per value, bytes per client, security estimate, tolerated dropouts and collusion."""
     lattice, cohort = Lattice(), 0
     if experiment is not None:
-        parsed = parse(read_text(experiment), full(), str(experiment))
+        parsed = parse(read_text(experiment), simulated(), str(experiment))
         if not isinstance(parsed.secagg, Lattice):
             return describe(f"secagg.{parsed.secagg.name}", type(parsed.secagg))
         lattice, cohort = parsed.secagg, parsed.rounds.cohort_size
@@ -81,7 +81,7 @@ def describe(key: str, cls: type) -> str:
 
 
 def _classes() -> dict[str, type]:
-    catalogue = full()
+    catalogue = simulated()
     found: dict[str, type] = {
         f"{kind}.{name}": cls for kind in KIND_TEXT for name, cls in catalogue.kinds[kind].items()
     }

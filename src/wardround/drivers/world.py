@@ -7,7 +7,7 @@ of clients that are not in flight.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from wardround.federation.plan import Plan, Prepared, Schedule
 from wardround.rng import stream
 from wardround.secagg.choice import PlainSum
 from wardround.traffic.partition import ClientShare
+from wardround.traffic.root import NOTHING, hold_apart
 from wardround.traffic.split import Split
 from wardround.traffic.table import Table
 from wardround.training.task import Rows
@@ -25,11 +26,12 @@ from wardround.training.task import Rows
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """``x`` [n, inputs] holds all prepared rows once the federation's statistics are known."""
+    """``shares``: the clients' rows; ``root``: numbers of the rows that the server alone holds."""
 
     table: Table
     split: Split
     shares: tuple[ClientShare, ...]
+    root: I64 = field(default_factory=lambda: NOTHING)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -39,8 +41,9 @@ class World:
 def build(experiment: Experiment, table: Table) -> World:
     """Split and deal ``table`` as the experiment says; all from the experiment's seed."""
     split = experiment.split.assign(table, stream(experiment.seed, "split"))
+    split, root = hold_apart(experiment.root, table, split, stream(experiment.seed, "root", experiment.root.seed))
     shares = experiment.partition.deal(table, split, stream(experiment.seed, "partition"))
-    return World(table, split, tuple(shares))
+    return World(table, split, tuple(shares), root)
 
 
 def plan(experiment: Experiment, table: Table) -> Plan:

@@ -73,11 +73,13 @@ def measures(plan: Plan, ask: AskMeasures, engine: Engine, rows: Rows) -> Answer
 
 @dataclass(frozen=True, eq=False)
 class Moment:
-    """This round: ``share`` of all clients answered; the ``heaviest`` weight there is; ``rng``: the rule's own stream."""
+    """This round: ``share`` of all clients answered; the ``heaviest`` weight there is; ``context``: what the server
+    knows beside the rows (the rule's own stream, its root set).
+    """
 
     share: float
     heaviest: int
-    rng: np.random.Generator
+    context: Context
 
 
 @message(0x4670)
@@ -111,7 +113,7 @@ def combine(plan: Plan, sums: list[CohortSum], parameters: F32, carried: Carried
     parts = plan.algorithm.parts(parameters.size)
     whole = [replace(row, update=reach.spread(parts, row.update, carried.reach)) for row in sums]
     rows, weights = means(whole, moment.heaviest)
-    mean = plan.rule.combine(rows, weights, Context(rng=moment.rng), carried.rule)
+    mean = plan.rule.combine(rows, weights, moment.context, carried.rule)
     delta, algorithm = plan.algorithm.delta(mean.vector, carried.algorithm, parameters.size, moment.share)
     moved, optimiser = plan.optimiser.apply(carried.optimiser, parameters, delta)
     total = np.sum([row.counts for row in sums], axis=0)

@@ -17,6 +17,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from wardround.aggregate.rules import Context
 from wardround.arrays import F32, F64
 from wardround.errors import LocalProtocolError, RemoteProtocolError, RoundError
 from wardround.events import Event, Measured, Note, RoundFailed
@@ -25,8 +26,9 @@ from wardround.federation.algorithms import EMPTY
 from wardround.federation.cohorts import CohortSum
 from wardround.federation.messages import Answer, Ask, AskErrors, AskMeasures, AskStatistics, AskTraining
 from wardround.federation.participation import Participation
-from wardround.federation.pipeline import Moment
+from wardround.federation.pipeline import Carried, Moment
 from wardround.federation.plan import Plan, Prepared, prepare
+from wardround.federation.root import RootView
 from wardround.federation.server_state import Exchange, OpenExchange, Outcome, ServerState, fresh, round_done
 from wardround.federation.step import Send, Step
 from wardround.rng import stream
@@ -67,6 +69,8 @@ class Server:
         self._open = Exchange(state.open) if state.open else None
         self._prepared: Prepared | None = prepare(plan, state.totals) if state.totals.size else None
         self._confirmed = set(state.prepared)
+        self._root: RootView | None = None
+        self._known: tuple[int, Context] | None = None
         self._trouble = "before the restart"  # why set-up failed last, for the error's text only
 
     @classmethod
@@ -116,6 +120,11 @@ class Server:
         return self._state.parameters
 
     @property
+    def carried(self) -> Carried:
+        """What goes on from round to round beside the model."""
+        return self._state.carried
+
+    @property
     def prepared(self) -> Prepared | None:
         return self._prepared
 
@@ -128,6 +137,29 @@ class Server:
     def measures(self) -> F64:
         """Summed counts of the newest measurement (measure.read); empty before the first."""
         return self._state.measures
+
+    def advise(self, root: RootView) -> None:
+        """Give the server its root set, once its statistics are known; after a restart again."""
+        self._root = root
+
+    def context(self) -> Context:
+        """What the rule may ask beside the rows in the round that is open; made once per round.
+
+        Raises:
+            LocalProtocolError: the rule needs a root set and the driver gave none.
+        """
+        s, plan = self._state, self._plan
+        if self._known is not None and self._known[0] == s.exchange:
+            return self._known[1]
+        rng = stream(self._seed, "rule", s.round)
+        if self._root is None:
+            if plan.rule.needs:
+                raise LocalProtocolError(f"rule {plan.rule.name} needs a root set: the driver must advise() the server")
+            return Context(rng=rng)
+        broadcast = plan.algorithm.broadcast(s.carried.algorithm, s.parameters.size)
+        context = self._root.context(s.parameters, s.round, broadcast, rng)
+        self._known = (s.exchange, context)
+        return context
 
     def outcome(self) -> Outcome:
         """The kept model.
@@ -338,7 +370,7 @@ class Server:
             raise RoundError("no answer carries weight")
         assert self._prepared is not None, "rounds come after set-up"
         share = len(opened.answered) / len(self._peers)
-        moment = Moment(share, self._prepared.heaviest, stream(self._seed, "rule", self._state.round))
+        moment = Moment(share, self._prepared.heaviest, self.context())
         return pipeline.combine(self._plan, sums, self._state.parameters, self._state.carried, moment)
 
     def _after_round(self, enough: bool) -> str:

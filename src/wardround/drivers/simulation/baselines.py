@@ -21,6 +21,7 @@ from wardround.drivers.simulation.federate import Federation
 from wardround.events import Emit
 from wardround.federation import measure
 from wardround.federation.pipeline import only
+from wardround.federation.root import training_of
 from wardround.rng import stream
 from wardround.training.task import Engine, Job, LocalTraining, Rows
 
@@ -71,6 +72,19 @@ def local(federation: Federation, emit: Emit) -> dict[str, Any]:
     asked = federation.experiment.evaluation.target_fpr
     each = [summary(plan, judge(federation, model, test), model, asked) for model in models]
     return {"overall": _mean(each), **clients(federation, models)}
+
+
+def rooted(federation: Federation) -> dict[str, Any]:
+    """The server alone, on its root rows, for as many steps as a client takes: what the clients must beat."""
+    world, plan = federation.world, federation.plan
+    rounds, own = plan.schedule.rounds, training_of(plan.training, federation.experiment.root.steps)
+    training = replace(own, epochs=own.epochs * rounds, steps=own.steps * rounds)
+    rows = _trainable(federation, federation.prepared().rows(world.root))
+    parameters = _train(federation, training, [(0, rows)])[0]
+    model = _scored(federation, parameters, federation.prepared().rows(world.split.validation))
+    test = federation.prepared().rows(world.split.test)
+    asked = federation.experiment.evaluation.target_fpr
+    return {"rows": len(rows), "overall": summary(plan, judge(federation, model, test), model, asked)}
 
 
 def _train(federation: Federation, training: LocalTraining, clients_rows: Sequence[tuple[int, Rows]]) -> list[F32]:

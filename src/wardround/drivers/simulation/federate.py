@@ -13,21 +13,25 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from wardround.arrays import F32
+from wardround.arrays import F32, I64
 from wardround.config import Experiment
+from wardround.drivers.simulation import engines
+from wardround.drivers.simulation.attackers import Attackers
 from wardround.drivers.simulation.secure import Called, SecureSum
 from wardround.drivers.world import ClientRows, PreparedTable, World
 from wardround.errors import LocalProtocolError, RoundError
 from wardround.events import Emit, Event, Note, RoundDone
-from wardround.federation.client import Client, ClientState
+from wardround.federation.client import Client, ClientState, LocalData
 from wardround.federation.messages import Answer, Ask
 from wardround.federation.participation import Fate
-from wardround.federation.plan import Plan
+from wardround.federation.pipeline import only
+from wardround.federation.plan import Plan, Prepared
+from wardround.federation.root import RootView, training_of
 from wardround.federation.server import Phase, Server
 from wardround.federation.step import Send
 from wardround.rng import stream
 from wardround.secagg.choice import PlainSum
-from wardround.training.task import Engine, Job
+from wardround.training.task import Engine, Job, Rows, Trained
 from wardround.wire import decode, encode, message
 
 PATIENCE_S = 60.0
@@ -80,6 +84,7 @@ class Federation:
     workers: int
     memories: dict[int, Memory] = field(default_factory=dict)
     traffic: Traffic = field(default_factory=Traffic)
+    attackers: Attackers | None = None
 
     def __post_init__(self) -> None:
         clients, rounds = len(self.world.shares), self.plan.schedule.rounds
@@ -89,6 +94,7 @@ class Federation:
         self._presence[:, sorted(self.late)] = False
         self._prepared: PreparedTable | None = None
         self._engine: Engine | None = None
+        self._advised = False
         choice = self.experiment.secagg
         self.secure = (
             None if isinstance(choice, PlainSum) else SecureSum(choice, self.world.names, self.experiment.seed)
@@ -114,6 +120,7 @@ class Federation:
         self.traffic = Traffic(saved.bytes_up, saved.bytes_down)
         seed, policy = self.experiment.seed, self.experiment.participation
         self.server = Server.from_bytes(self.plan, policy, self.world.names, seed, saved.server)
+        self._advised = False
         if self.secure is not None:
             self.secure.resume(saved.sums)
         return saved.log_bytes
@@ -149,6 +156,7 @@ class Federation:
         present = self._presence[min(moment, len(self._presence) - 1)]
         reachable = [name for name, on in zip(self.world.names, present, strict=True) if on]
         training = self.server.phase is Phase.TRAINING
+        self._advise()
         step = self.server.begin(0.0, reachable, PATIENCE_S)
         fates = self._fates(step.send, round_, training)
         for send in step.send:
@@ -175,6 +183,19 @@ class Federation:
             )
 
         return lost_sum + tuple(completed(event) if isinstance(event, RoundDone) else event for event in events)
+
+    def _advise(self) -> None:
+        """Give the server its root rows as soon as they can be prepared."""
+        if not len(self.world.root) or self._advised or self.server.prepared is None:
+            return
+        plan, seed = self.plan, self.experiment.seed
+        training = training_of(plan.training, self.experiment.root.steps)
+        engine = engines.maker(plan.model, training, plan.classes)(self.prepared().x.shape[1])
+        rows = self.prepared().rows(self.world.root)
+        if plan.model.unsupervised and plan.labels.benign is not None:
+            rows = only(rows, plan.labels.benign)
+        self.server.advise(RootView(plan, self.server.prepared, rows, engine, seed))
+        self._advised = True
 
     def _fates(self, sends: Sequence[Send[Ask]], round_: int, training: bool) -> dict[str, Fate]:
         invited = [peer for send in sends for peer in send.peers]
@@ -220,6 +241,9 @@ class Federation:
         engine = None if first else self.engine()
         size = engine.chunk if engine is not None else 64
         chunks = [peers[at : at + size] for at in range(0, len(peers), size)]
+        if engine is not None and self.attackers is not None and self.attackers.at_work(self._training_round()):
+            yield from self._attacked(self.attackers, ask, chunks, engine)
+            return
         yield from _in_order(self.pool, 2 * self.workers, lambda chunk: self._chunk(ask, chunk, engine), chunks)
 
     def _chunk(self, ask: Ask, peers: Sequence[str], engine: Engine | None) -> list[tuple[str, Answer, Memory]]:
@@ -235,15 +259,57 @@ class Federation:
             done.append((peer, answer, Memory(state.index, state.memory, state.private)))
         return done
 
+    def _training_round(self) -> int:
+        """The training round that is open; 0 in other exchanges, in which hostile clients behave."""
+        return self.server.round if self.server.phase is Phase.TRAINING else 0
+
+    def _attacked(
+        self, attackers: Attackers, ask: Ask, chunks: Sequence[Sequence[str]], engine: Engine
+    ) -> Iterator[tuple[str, Answer, Memory]]:
+        """As ``_answers``, but all clients train before the first answer leaves, and hostile ones forge theirs."""
+        clients: list[Client] = []
+        trained: dict[int, Trained] = {}
+        for chunk in chunks:
+            started = [self._client(peer) for peer in chunk]
+            jobs = [c.receive(ask, self._rows(peer), engine) for c, peer in zip(started, chunk, strict=True)]
+            clients += started
+            for result in engine.train([job for job in jobs if isinstance(job, Job)]):
+                trained[result.client] = result
+        carried = self.server.carried
+        sent = attackers.forge(trained, self.server.context(), carried.rule, self.server.round)
+        for peer, client in zip((peer for chunk in chunks for peer in chunk), clients, strict=True):
+            answer = client.trained(sent[self._index[peer]])
+            if isinstance(answer, Job):
+                raise LocalProtocolError("attacks are made on one leg of training (config refuses others)")
+            yield peer, answer, Memory(client.state.index, client.state.memory, client.state.private)
+
     def _client(self, peer: str) -> Client:
         index = self._index[peer]
         held = self.memories.get(index)
         state = ClientState(index) if held is None else ClientState(index, memory=held.memory, private=held.private)
         return Client(self.plan, self.experiment.seed, state, self.server.prepared)
 
-    def _rows(self, peer: str) -> ClientRows:
+    def _rows(self, peer: str) -> LocalData:
         prepared = None if self.server.phase is Phase.STATISTICS else self.prepared()
-        return ClientRows(self.world, self.world.shares[self._index[peer]], prepared)
+        index = self._index[peer]
+        rows = ClientRows(self.world, self.world.shares[index], prepared)
+        if self.attackers is None or index not in self.attackers.hostile:
+            return rows
+        return HostileRows(rows, self.attackers, index, self._training_round())
+
+
+class HostileRows:
+    """What a hostile client sees of its own rows (federation.client.LocalData): poisoned where it trains."""
+
+    def __init__(self, rows: ClientRows, attackers: Attackers, index: int, round_: int) -> None:
+        self._rows, self._attackers, self._index, self._round = rows, attackers, index, round_
+
+    def raw(self) -> tuple[F32, I64]:
+        return self._rows.raw()
+
+    def prepared(self, part: str, prepared: Prepared) -> Rows:
+        rows = self._rows.prepared(part, prepared)
+        return self._attackers.rows(self._index, rows, self._round) if part == "train" else rows
 
 
 def late_clients(clients: int, share: float, seed: int) -> frozenset[int]:

@@ -14,6 +14,7 @@ import numpy as np
 from wardround import events
 from wardround.arrays import I64
 from wardround.drivers.simulation.federate import Federation
+from wardround.drivers.simulation.harm import harm
 from wardround.drivers.sinks.jsonlog import read
 from wardround.drivers.store.rundir import RunDir
 from wardround.events import Event
@@ -44,7 +45,8 @@ def metrics(federation: Federation, run: RunDir, models: Mapping[str, Any]) -> d
         "curve": _curve(run),
         "kept_round": federated.pop("kept_round"),
         "personal": models["personal"] or None,
-        "models": {"federated": federated, **{name: models[name] or None for name in ("centralised", "local")}},
+        "models": {"federated": federated, **{name: models[name] or None for name in ("centralised", "local", "root")}},
+        "attack": harm(federation),
         "bytes": {
             "up": traffic.up,
             "down": traffic.down,

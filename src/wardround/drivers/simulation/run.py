@@ -24,11 +24,12 @@ from threadpoolctl import threadpool_limits
 from wardround import events
 from wardround.config import Experiment, dump, parse
 from wardround.drivers.simulation import baselines, engines, environment, evaluate, personal, results
+from wardround.drivers.simulation.attackers import Attackers
 from wardround.drivers.simulation.federate import Federation
+from wardround.drivers.simulation.strategies import simulated
 from wardround.drivers.sinks.jsonlog import JsonLog
 from wardround.drivers.sinks.report import write_report
 from wardround.drivers.store.rundir import RunDir, create, to_json
-from wardround.drivers.strategies import full
 from wardround.drivers.world import World, build, fingerprint, plan
 from wardround.errors import DecodeError, UsageError
 from wardround.events import Emit, Event
@@ -60,7 +61,7 @@ def start_run(text: str, where: str, options: Options, emit: Emit) -> RunDir:
         Stopped: the user stopped it; the folder can be resumed.
     """
     began = time.perf_counter()
-    experiment = parse(text, full(), where)
+    experiment = parse(text, simulated(), where)
     if options.seed is not None:
         experiment = replace(experiment, seed=options.seed)
     table = _load(experiment, options.data, emit)
@@ -79,7 +80,7 @@ def resume_run(run: RunDir, options: Options, emit: Emit) -> RunDir:
         Stopped: stopped again.
     """
     began = time.perf_counter()
-    experiment = parse(run.text("experiment.toml"), full(), str(run.path / "experiment.toml"))
+    experiment = parse(run.text("experiment.toml"), simulated(), str(run.path / "experiment.toml"))
     about = run.json("environment.json")
     folder = options.data or (Path(about["data_folder"]) if about.get("data_folder") else None)
     table = _load(experiment, folder, emit)
@@ -153,7 +154,8 @@ class _Run:
         e = self.experiment
         server = Server.new(agreed, e.participation, world.names, e.seed)
         maker = engines.maker(e.model, e.training, agreed.classes)
-        federation = Federation(e, world, agreed, server, maker, self._emit, pool, workers)
+        attackers = None if e.attack.name == "none" else Attackers(e.attack, world.names, agreed, e.seed)
+        federation = Federation(e, world, agreed, server, maker, self._emit, pool, workers, attackers=attackers)
         at: int | None = None
         if self.run.checkpoint.exists():
             at = self._restored(federation)
@@ -265,6 +267,7 @@ class _Run:
             "personal": lambda: personal.personal(federation, emit),
             "centralised": lambda: baselines.centralised(federation, emit) if wanted.centralised else {},
             "local": lambda: baselines.local(federation, emit) if wanted.local else {},
+            "root": lambda: baselines.rooted(federation) if len(federation.world.root) else {},
         }
 
     def _done(self, stage: str, began: float) -> None:

@@ -1,0 +1,72 @@
+"""What the server learns from its own root set in a round: an update beside the clients', and a loss to try theirs on.
+
+Sans-IO: the driver gives the prepared root rows and an engine; ``context`` is computed when the rule asks for it. The
+update is made as a client's: the same model, local training and loss weights, batches from a stream of its own.
+What it does not do: choose the rows (traffic/root.py) or judge anything (aggregate/rooted.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from wardround.aggregate.rule import Context
+from wardround.arrays import F32, F64
+from wardround.federation.algorithms import EMPTY
+from wardround.federation.plan import Plan, Prepared
+from wardround.rng import stream
+from wardround.training.task import Engine, Job, LocalTraining, Rows
+
+
+def training_of(training: LocalTraining, steps: int) -> LocalTraining:
+    """The server's local training: the clients', or with its own number of steps."""
+    return replace(training, steps=steps) if steps else training
+
+
+@dataclass(frozen=True, eq=False)
+class RootView:
+    """The server's root ``rows`` (prepared; benign ones alone for an autoencoder) and the ``engine`` that trains on them."""
+
+    plan: Plan
+    prepared: Prepared
+    rows: Rows
+    engine: Engine
+    seed: int
+
+    def update(self, parameters: F32, round_: int, broadcast: F32 = EMPTY) -> F32:
+        """The server's own update [k] of the model ``parameters`` [d]: what a client with these rows would send."""
+        correction = self.plan.algorithm.correct(EMPTY, broadcast)
+        job = Job(
+            client=0,
+            rows=self.rows,
+            batches=stream(self.seed, "root batches", round_),
+            start=parameters,
+            proximal=correction.proximal,
+            correction=correction.gradient,
+            class_weights=self.prepared.class_weights,
+        )
+        trained = self.engine.train([job])[0]
+        block, _ = self.plan.algorithm.block(trained, self.plan.training, EMPTY, broadcast)
+        return np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)
+
+    def loss(self, parameters: F32) -> float:
+        """Mean loss of a model [d] on the root rows: cross-entropy, or squared error of an autoencoder."""
+        outputs = self.engine.outputs(parameters, self.rows.x).astype(np.float64)
+        if self.plan.model.unsupervised:
+            return float(np.square(outputs - self.rows.x).mean())
+        return float(cross_entropy(outputs, self.rows.y.astype(np.int64)).mean())
+
+    def context(self, parameters: F32, round_: int, broadcast: F32, rng: np.random.Generator) -> Context:
+        """What the rule may ask the server in this round; the update is trained only for rules that need it."""
+        root = self.update(parameters, round_, broadcast) if "root" in self.plan.rule.needs else None
+        return Context(root=root, loss=lambda change: self.loss(parameters + change), rng=rng)
+
+
+def cross_entropy(logits: F64, y: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> F64:
+    """-log p(y) [n] of each row, infinite where the model is not finite."""
+    with np.errstate(all="ignore"):
+        top = logits.max(axis=1, keepdims=True)
+        log = top[:, 0] + np.log(np.exp(logits - top).sum(axis=1))
+        lost: F64 = log - logits[np.arange(len(y)), y]
+    return np.where(np.isfinite(lost), lost, np.inf)

@@ -1,0 +1,106 @@
+"""Hostile clients in the simulated round: who they are, that honest ones are untouched, what rules make of them."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from simulated import TINY, metrics, resume, simulate  # type: ignore[import-not-found]
+
+from wardround.attacks.adversaries import ATTACKS
+from wardround.config import override, parse
+from wardround.drivers.simulation import engines, harm
+from wardround.drivers.simulation.attackers import Attackers
+from wardround.drivers.simulation.federate import Federation
+from wardround.drivers.simulation.run import Stopped
+from wardround.drivers.simulation.strategies import SIMULATED, simulated
+from wardround.drivers.store.rundir import find
+from wardround.drivers.strategies import full
+from wardround.drivers.world import build, plan
+from wardround.errors import ConfigError
+from wardround.events import CheckpointSaved, Event, ignore
+from wardround.federation.server import Server
+from wardround.rng import stream
+
+ROWS = ("rounds.cohort_size=1", "attack.fraction=0.3")
+
+
+def f1(run: object) -> float:
+    return float(metrics(run)["models"]["federated"]["overall"]["macro_f1"])
+
+
+def test_every_attack_can_be_named_and_nobody_attacks_by_default(tmp_path: Path) -> None:
+    assert set(SIMULATED) == {attack.name for attack in ATTACKS} - {"none"}
+    assert metrics(simulate(tmp_path))["attack"] is None
+
+
+def federation(*sets: str) -> Federation:
+    """The tiny federation without folders and report; not yet run."""
+    experiment = parse(override(TINY, list(sets), "tiny"), simulated())
+    table = experiment.data.load(None, stream(experiment.seed, "data"))
+    world, agreed = build(experiment, table), plan(experiment, table)
+    server = Server.new(agreed, experiment.participation, world.names, experiment.seed)
+    attackers = Attackers(experiment.attack, world.names, agreed, experiment.seed)
+    maker = engines.maker(experiment.model, experiment.training, agreed.classes)
+    pool = ThreadPoolExecutor(1)
+    return Federation(experiment, world, agreed, server, maker, ignore, pool, 1, attackers=attackers)
+
+
+@pytest.mark.parametrize("name", sorted(SIMULATED))
+def test_every_attack_runs_through_the_round(name: str) -> None:
+    running = federation(f"attack.use={name}", "rounds.count=1", "rounds.cohort_size=1", "attack.fraction=0.3")
+    assert running.attackers is not None
+    assert len(running.attackers.names) == 2  # 30 % of four wards, rounded up
+    happened = [event for events in running.run() for event in events]
+    assert [type(e).__name__ for e in happened] == ["Note", "RoundDone", "Measured"]
+    assert (harm.backdoor(running, running.server.parameters) is not None) == (name == "model-replacement")
+
+
+def test_before_its_start_an_attack_changes_nothing(tmp_path: Path) -> None:
+    late = metrics(simulate(tmp_path, "attack.use=sign-flip", "attack.start=5", *ROWS))
+    calm = metrics(simulate(tmp_path, "rounds.cohort_size=1"))
+    assert late["models"]["federated"] == calm["models"]["federated"]
+    assert late["attack"]["hostile"]
+
+
+def test_a_root_rule_stands_where_the_mean_falls(tmp_path: Path) -> None:
+    attack = ("attack.use=ipm", "attack.epsilon=20.0", "rounds.count=6", *ROWS)
+    fallen = f1(simulate(tmp_path, *attack))
+    stands = f1(simulate(tmp_path, "rule.use=fltrust", "root.size=80", *attack))
+    assert stands > fallen + 0.05
+
+
+def test_a_backdoor_is_measured_and_works_on_the_mean(tmp_path: Path) -> None:
+    found = metrics(simulate(tmp_path, "attack.use=model-replacement", "rounds.count=6", *ROWS))
+    assert found["attack"]["backdoor_success"] > 0.9
+
+
+def test_the_server_alone_on_its_root_rows_is_a_baseline(tmp_path: Path) -> None:
+    found = metrics(simulate(tmp_path, "root.size=80", "rule.use=zeno", "rounds.cohort_size=1"))
+    assert found["models"]["root"]["rows"] == 80
+    assert 0.0 < found["models"]["root"]["overall"]["macro_f1"] < 1.0
+    held = sum(client["train"] for client in found["clients"])
+    assert held + 80 == sum(found["data"]["class_counts"]["train"]) + 80
+
+
+def test_an_attacked_run_with_a_root_set_ends_the_same_after_a_stop(tmp_path: Path) -> None:
+    sets = ("rule.use=fltrust", "root.size=60", "attack.use=alie-aware", *ROWS)
+    whole = metrics(simulate(tmp_path / "whole", *sets))
+    runs = tmp_path / "cut"
+
+    def stop(event: Event) -> None:
+        if isinstance(event, CheckpointSaved) and event.round == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        simulate(runs, *sets, emit=stop)
+    assert metrics(resume(find(runs, "last"))) == whole
+
+
+def test_rules_with_a_root_need_a_root_set() -> None:
+    with pytest.raises(ConfigError, match=r"\[root\] size"):
+        parse(TINY + '[rule]\nuse = "fltrust"\n', full())
+
+
+def test_a_deployed_federation_names_no_attack() -> None:
+    with pytest.raises(ConfigError, match="simulated, never deployed"):
+        parse(TINY + '[attack]\nuse = "ipm"\n', full())
