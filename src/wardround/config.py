@@ -278,7 +278,7 @@ def _check_personal(experiment: Experiment, where: str) -> None:
     if experiment.attack.name != "none" and experiment.personal.legs > 1:
         raise ConfigError(
             f"{where}: [attack] forges the one update a client trains, [personal] {experiment.personal.name} trains in "
-            f'{experiment.personal.legs} legs: set [personal] use = "none" or one that trains once',
+            f"{experiment.personal.legs} legs: choose a [personal] that trains once",
         )
     if experiment.model.unsupervised and (experiment.prior.name != "none" or experiment.personal.epochs):
         raise ConfigError(

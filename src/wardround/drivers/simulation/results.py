@@ -22,6 +22,7 @@ from wardround.traffic.partition import label_histograms, label_skew
 from wardround.training import bundle
 
 FORMAT = 1
+BASELINES = ("centralised", "local", "root")
 
 
 def metrics(federation: Federation, run: RunDir, models: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def metrics(federation: Federation, run: RunDir, models: Mapping[str, Any]) -> d
         "curve": _curve(run),
         "kept_round": federated.pop("kept_round"),
         "personal": models["personal"] or None,
-        "models": {"federated": federated, **{name: models[name] or None for name in ("centralised", "local", "root")}},
+        "models": {"federated": federated, **{name: models[name] or None for name in BASELINES}},
         "attack": harm(federation),
         "bytes": {
             "up": traffic.up,
