@@ -14,6 +14,7 @@ from importlib.metadata import EntryPoint
 from typing import ClassVar
 
 from wardround.aggregate import optimise, rules
+from wardround.auth import choice as auth_choice
 from wardround.errors import UsageError
 from wardround.federation import algorithms
 from wardround.secagg import choice
@@ -34,6 +35,7 @@ KIND_TEXT = {
     "personal": "what a client keeps for itself: [personal]",
     "prior": "how a client's own label shares correct the model: [prior]",
     "attack": "an adversary, for evaluation in simulations only: [attack]",
+    "auth": "who may take part, and what an answer travels in: [auth]",
 }
 
 
@@ -111,5 +113,6 @@ CORE = Catalogue(
         "personal": _named(*personal.STRATEGIES),
         "prior": _named(*priors.STRATEGIES),
         "attack": _named(NoAttack),
+        "auth": _named(*auth_choice.CHOICES),
     },
 )

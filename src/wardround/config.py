@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar, Union, overload
 
 from wardround.aggregate.optimise import ServerOptimiser
 from wardround.aggregate.rules import Rule
+from wardround.auth.choice import AuthChoice
 from wardround.catalogue import Catalogue
 from wardround.errors import ConfigError
 from wardround.federation.algorithms import Algorithm
@@ -153,6 +154,7 @@ class Experiment:
     personal: Personal = strategy("personal", "none")
     prior: Prior = strategy("prior", "none")
     attack: Any = strategy("attack", "none")
+    auth: AuthChoice = strategy("auth", "x-wing")
     training: LocalTraining = field(default_factory=LocalTraining)
     rounds: Rounds = field(default_factory=Rounds)
     participation: Participation = field(default_factory=Participation)

@@ -131,15 +131,21 @@ class Book:
         session = self.of_device(device_id)
         return session is None or not self._fresh(session)
 
-    def announce(self, session_id: bytes, entropy: Entropy) -> bytes:
+    def announce(self, session_id: bytes, entropy: Entropy, model_hash: bytes = b"", content: bytes = b"") -> bytes:
         """The record that announces the current round to one device, with a KEM ratchet's offer where one is due.
+
+        ``model_hash``: what this device's answer is bound to, where devices are asked different things (else the token's).
 
         Raises:
             AuthError: no such session, or its device may not take part (any more).
+            LocalProtocolError: another thing was announced to this device in this round.
         """
         session = self._live(session_id)
         token = self.token
+        base = model_hash or token.model_hash
         if session.sealed_round == token.round:
+            if not kdf.equal(session.model_hash, base):
+                raise LocalProtocolError(f"a device was told of another model in round {token.round} already")
             return session.announced  # the same bytes: a second text under this round's key would break its nonce
         twin = session.copy()
         twin.advance(token.round)
@@ -148,10 +154,11 @@ class Book:
             token.epoch,
             token.round,
             self.roster.revocation_epoch,
-            token.model_hash,
+            base,
             token.policy_hash,
             token.max_bytes,
             offer,
+            content,
         )
         twin.announced = records.seal_announcement(twin, text)
         session.replace_with(twin)
@@ -174,16 +181,25 @@ class Book:
             return Accepted(device_id, self.roster.weight(device_id), b"", counted.receipt, repeated=True)
         twin = session.copy()
         twin.advance(self.token.round)
-        update = records.open_update(twin, self.token.model_hash, record, self.token.max_bytes)
+        base = twin.model_hash if twin.sealed_round == self.token.round else self.token.model_hash
+        update = records.open_update(twin, base, record, self.token.max_bytes)
         signed = records.receipt(twin, record)
         _heal(twin, update)
         session.replace_with(twin)
         self._counted[device_id] = CountedBytes(device_id, self.token.epoch, self.token.round, digest, signed)
         return Accepted(device_id, self.roster.weight(device_id), update.data, signed)
 
+    def counted(self) -> tuple[CountedBytes, ...]:
+        """The last counted record of each device."""
+        return tuple(self._counted.values())
+
+    def restore_counted(self, rows: tuple[CountedBytes, ...]) -> None:
+        """Remember what was counted before a restart."""
+        self._counted = {row.device_id: row for row in rows}
+
     def to_bytes(self) -> bytes:
         sessions = tuple(session.to_bytes() for session in self._sessions.values())
-        return encode(BookBytes(self.token, sessions, tuple(self._counted.values())))
+        return encode(BookBytes(self.token, sessions, self.counted()))
 
     @classmethod
     def from_bytes(cls, suite: Suite, roster: Roster, data: bytes) -> Book:
@@ -199,7 +215,7 @@ class Book:
             if session.role is not Role.SERVER:
                 raise DecodeError("a server's book holds a device's session")
             book.admit(session)
-        book._counted = {row.device_id: row for row in packed.counted}
+        book.restore_counted(packed.counted)
         return book
 
     def _live(self, session_id: bytes) -> Session:

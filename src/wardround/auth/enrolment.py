@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from wardround.auth.credential import Anchor, Credential, Descriptor, Issuer, of_federation, sign, verify
@@ -132,7 +132,9 @@ class Token:
 @message(0x3302)
 @dataclass(frozen=True)
 class Request:
-    """E1 inside its HPKE. ``member`` and ``proof`` are empty for a device that serves on no committee."""
+    """E1 inside its HPKE. ``member`` and ``proof`` are empty for a device that serves on no committee; ``broker`` is its
+    public key towards the message broker (text; empty where there is none).
+    """
 
     token_id: bytes
     secret: bytes = field(repr=False)
@@ -140,6 +142,7 @@ class Request:
     ephemeral: bytes
     member: bytes
     proof: bytes
+    broker: str
     mac: bytes
 
 
@@ -201,13 +204,13 @@ class Enrolment:
         self._member: SigningKey | None = None
         self._request = b""
 
-    def ask(self, entropy: Entropy, serves: bool = False) -> bytes:
-        """E1. ``serves``: make a signing key too, for a seat on a committee."""
+    def ask(self, entropy: Entropy, serves: bool = False, broker: str = "") -> bytes:
+        """E1. ``serves``: make a signing key too, for a seat on a committee; ``broker``: the public key towards the broker."""
         self.state = self._next(Event.ASK)
         kem = self.suite.kem
         self._key, self._ephemeral = kem.key(entropy(kem.seed_bytes)), kem.key(entropy(kem.seed_bytes))
         self._member = ML_DSA_65.key(entropy(32)) if serves else None
-        request = _request(self.anchor.federation, self.token, (self._key, self._ephemeral), self._member)
+        request = _request(self.anchor.federation, self.token, (self._key, self._ephemeral), self._member, broker)
         info = labels.ENROL + self.anchor.federation
         self._request = hpke.seal(self.issuer.enrolment, info, encode(request))
         return self._request
@@ -322,18 +325,26 @@ def answer(issuing: Issuing, request: Request, grant: tuple[Credential, bytes, b
     return encode(Answer(to_device, to_ephemeral, cipher.seal(0, plain, to_device + to_ephemeral)))
 
 
-def _request(federation: bytes, token: Token, keys: tuple[KemKey, KemKey], member: SigningKey | None) -> Request:
+def _request(
+    federation: bytes, token: Token, keys: tuple[KemKey, KemKey], member: SigningKey | None, broker: str
+) -> Request:
     public, ephemeral = keys[0].public, keys[1].public
     proof = member.sign(labels.ENROL_MEMBER, token.token_id + public + ephemeral) if member else b""
     verifier = member.verifier.data if member else b""
-    bare = Request(token.token_id, token.secret, public, ephemeral, verifier, proof, b"")
-    mac = _request_mac(federation, bare)
-    return Request(token.token_id, token.secret, public, ephemeral, verifier, proof, mac)
+    bare = Request(token.token_id, token.secret, public, ephemeral, verifier, proof, broker, b"")
+    return replace(bare, mac=_request_mac(federation, bare))
 
 
 def _request_mac(federation: bytes, request: Request) -> bytes:
     key = kdf.mac("sha256", request.secret, labels.ENROL_MAC, federation)
-    parts = (request.token_id, request.public, request.ephemeral, request.member, request.proof)
+    parts = (
+        request.token_id,
+        request.public,
+        request.ephemeral,
+        request.member,
+        request.proof,
+        request.broker.encode(),
+    )
     return kdf.mac("sha256", key, *(len(part).to_bytes(4, "big") + part for part in parts))
 
 

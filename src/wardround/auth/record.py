@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from wardround.auth.identity import Memory
@@ -46,7 +46,11 @@ class Direction(Enum):
 @message(0x3210)
 @dataclass(frozen=True)
 class Announcement:
-    """The round token inside a session. ``offer`` is a fresh KEM key for a KEM ratchet, mostly empty."""
+    """The round token inside a session.
+
+    ``offer`` is a fresh KEM key for a KEM ratchet, mostly empty; ``content`` is for this device alone and opaque here (a
+    transport's key of the body that it fetches, broadcast.py).
+    """
 
     epoch: int
     round: int
@@ -55,6 +59,7 @@ class Announcement:
     policy_hash: bytes
     max_bytes: int
     offer: bytes = b""
+    content: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
         if len(self.model_hash) != 32 or len(self.policy_hash) != 32:
@@ -102,7 +107,9 @@ def seal_announcement(session: Session, announcement: Announcement) -> bytes:
         LocalProtocolError: another announcement was sealed for this round already.
     """
     session.advance(announcement.round)
-    return seal(session, Direction.DOWN, NO_MODEL, encode(announcement))
+    record = seal(session, Direction.DOWN, NO_MODEL, encode(announcement))
+    session.model_hash = announcement.model_hash
+    return record
 
 
 def open_announcement(session: Session, memory: Memory, record: bytes) -> tuple[Announcement, Memory]:

@@ -28,6 +28,8 @@ class EntryBytes:
     public: bytes
     psk: bytes = field(repr=False)
     state: str
+    member: bytes = b""
+    broker: str = ""
 
 
 @message(0x3401)
@@ -52,7 +54,11 @@ class RosterBytes:
 
 @dataclass(frozen=True)
 class Entry:
-    """One device as the server knows it."""
+    """One device as the server knows it.
+
+    ``member``: its ML-DSA-65 key for a seat on a committee, empty where it has none; ``broker``: its public key towards the
+    message broker.
+    """
 
     suite: Suite = field(repr=False)
     device_id: bytes
@@ -60,6 +66,8 @@ class Entry:
     public: bytes = field(repr=False)
     psk: bytes = field(repr=False)
     state: State = State.ACTIVE
+    member: bytes = field(default=b"", repr=False)
+    broker: str = ""
 
     @cached_property
     def recipient(self) -> Recipient:
@@ -137,7 +145,9 @@ class Roster:
     def pack(self, federation: bytes) -> RosterBytes:
         """The export form of this roster."""
         entries = sorted(self._entries.values(), key=lambda entry: entry.device_id)
-        rows = tuple(EntryBytes(e.device_id, e.name, e.public, e.psk, e.state.value) for e in entries)
+        rows = tuple(
+            EntryBytes(e.device_id, e.name, e.public, e.psk, e.state.value, e.member, e.broker) for e in entries
+        )
         return RosterBytes(federation, self.suite.number, self.version, self.revocation_epoch, rows)
 
 
@@ -145,4 +155,4 @@ def _entry(suite: Suite, packed: EntryBytes, old: Entry | None) -> Entry:
     state = State(packed.state)
     if old is not None and old.public == packed.public and old.psk == packed.psk:
         return old if old.state is state else replace(old, state=state)
-    return Entry(suite, packed.device_id, packed.name, packed.public, packed.psk, state)
+    return Entry(suite, packed.device_id, packed.name, packed.public, packed.psk, state, packed.member, packed.broker)

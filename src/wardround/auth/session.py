@@ -83,6 +83,7 @@ class SessionBytes:
     sealed_digest: bytes
     opened_round: int
     announced: bytes
+    model_hash: bytes
 
 
 @dataclass
@@ -107,6 +108,9 @@ class Session:
     sealed_digest: bytes = b""
     opened_round: int = -1
     announced: bytes = field(default=b"", repr=False)  # the server's last announcement, to repeat it byte for byte
+    model_hash: bytes = (
+        b""  # what the last announcement (of ``sealed_round``) named as the base of this device's answer
+    )
     state: State = State.LIVE
 
     @classmethod

@@ -24,6 +24,9 @@ HEAL = b"wardround-auth/1 heal"
 RECORD_UP = b"wardround-auth/1 record up"
 RECORD_DOWN = b"wardround-auth/1 record down"
 RECEIPT = b"wardround-auth/1 receipt"
+BODY = b"wardround-auth/1 body\x01"
+BODY_KEY = b"wardround-auth/1 body key"
+SIGN_UPDATE = b"wardround sign update"  # the optional signature over an update (signed_update)
 
 # --- enrolment (auth/enrolment)
 ENROL = b"wardround enrol hpke"  # HPKE info, followed by the federation's id

@@ -30,11 +30,14 @@ from wardround.secagg.parameters import PRESETS, Lattice
 from wardround.secagg.server import Server
 from wardround.secagg.server_state import Opened
 from wardround.secagg.step import Send, Step
-from wardround.wire import encode
+from wardround.wire import decode, encode
 
 Clock = Callable[[], float]
 
 
+Carry = Callable[
+    [str, bytes], bytes | None
+]  # takes a client's encoded message to the server; None: it was refused there
 Source = Callable[[str], Plain]  # where a client's values come from, asked only when its turn comes
 
 
@@ -148,8 +151,11 @@ def lattice_sum(
     invited: Sequence[str] | None = None,
     absences: Absences = EVERYBODY,
     ledger: Ledger | None = None,
+    carry: Carry | None = None,
 ) -> Opened:
     """One round over ``invited`` (all clients of ``parties``); ``entropy``: 32 secret bytes, fresh for the round.
+
+    ``carry`` takes each contribution to the server in a layer of its own.
 
     Raises:
         RoundError: too few clients or members were left; nothing was opened.
@@ -164,6 +170,11 @@ def lattice_sum(
         if name in absences.clients:
             continue
         contribution = _contribute(parties, start, source, (name, entropy), ledger)
+        if carry is not None:
+            arrived = carry(name, encode(contribution))
+            if arrived is None:
+                continue
+            contribution = decode(arrived, Contribution)
         step: Step = ledger.timed("server", server.contribution, contribution, now)
         queue += step.send
         _serve(parties, server, queue, absences, ledger)

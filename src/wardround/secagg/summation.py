@@ -17,10 +17,11 @@ from typing import Literal
 from wardround.crypto.sampling import subseed
 from wardround.errors import RoundError
 from wardround.secagg import pairwise, partition
-from wardround.secagg.in_memory import Absences, Ledger, Parties, Source, entropy_of, lattice_sum
+from wardround.secagg.in_memory import Absences, Carry, Ledger, Parties, Source, entropy_of, lattice_sum
 from wardround.secagg.opening import CohortSum
-from wardround.secagg.pairwise import Pairwise, PairwiseClient, PairwiseServer
+from wardround.secagg.pairwise import MaskedInput, Pairwise, PairwiseClient, PairwiseServer
 from wardround.secagg.parameters import Lattice
+from wardround.wire import decode, encode
 
 Use = Literal["lattice", "pairwise", "plain"]
 MOST_NEIGHBOURS = 42  # 20 % hostile and 20 % vanished of 100 clients: 2^-40 privacy (docs/protocol/secagg.md)
@@ -42,7 +43,14 @@ class Order:
 
 
 def secure_sum(
-    use: Use, parties: Parties, order: Order, source: Source, entropy: bytes, *, ledger: Ledger | None = None
+    use: Use,
+    parties: Parties,
+    order: Order,
+    source: Source,
+    entropy: bytes,
+    *,
+    ledger: Ledger | None = None,
+    carry: Carry | None = None,
 ) -> tuple[CohortSum, ...]:
     """The cohort sums of one exchange. ``entropy``: 32 bytes, fresh; ``source(name)`` gives a client's values in its turn.
 
@@ -53,7 +61,7 @@ def secure_sum(
     if use == "lattice":
         start = parties.start(len(order.invited), order.cohort, order.sizes, order.model, order.codec)
         opened = lattice_sum(
-            parties, start, source, entropy, invited=order.invited, absences=order.absences, ledger=ledger
+            parties, start, source, entropy, invited=order.invited, absences=order.absences, ledger=ledger, carry=carry
         )
         return opened.cohorts
     if use == "plain":
@@ -63,7 +71,7 @@ def secure_sum(
             raise RoundError(f"{len(left)} contributions, {needed} are needed")
         return plain_sum(partition.deal(left, order.cohort, entropy), source)
     return tuple(
-        _pairwise(parties.config, cohort, order, source, subseed(entropy, b"cohort %d" % number), ledger=ledger)
+        _pairwise(parties.config, cohort, order, source, subseed(entropy, b"cohort %d" % number), way=(ledger, carry))
         for number, cohort in enumerate(partition.deal(order.invited, order.cohort, entropy))
     )
 
@@ -80,7 +88,13 @@ def plain_sum(cohorts: Iterable[tuple[str, ...]], source: Source) -> tuple[Cohor
 
 
 def pairwise_sum(
-    plan: Pairwise, source: Source, seed: bytes, gone: frozenset[str] = frozenset(), ledger: Ledger | None = None
+    plan: Pairwise,
+    source: Source,
+    seed: bytes,
+    gone: frozenset[str] = frozenset(),
+    *,
+    ledger: Ledger | None = None,
+    carry: Carry | None = None,
 ) -> CohortSum:
     """One round of the pairwise baseline over all clients of ``plan``; ``gone`` vanish before they send their input.
 
@@ -102,12 +116,16 @@ def pairwise_sum(
             ledger.sent("server", letter)
         server.relay(letters)
     alive = {name: client for name, client in clients.items() if name not in gone}
-    for name, client in alive.items():
+    for name, client in list(alive.items()):
         plain = source(name)
         ledger.timed("client", client.receive, server.letters(name))
         masked = ledger.timed("client", client.masked, plain.update, plain.counts)
         ledger.sent("client", masked)
-        ledger.timed("server", server.add, masked)
+        arrived = carry(name, encode(masked)) if carry else encode(masked)
+        if arrived is None:
+            del alive[name]
+        else:
+            ledger.timed("server", server.add, decode(arrived, MaskedInput))
     answers = []
     for name, client in alive.items():
         request = server.request(name)
@@ -124,7 +142,13 @@ def neighbours_of(clients: int) -> int:
 
 
 def _pairwise(
-    config: Lattice, cohort: Sequence[str], order: Order, source: Source, seed: bytes, *, ledger: Ledger | None
+    config: Lattice,
+    cohort: Sequence[str],
+    order: Order,
+    source: Source,
+    seed: bytes,
+    *,
+    way: tuple[Ledger | None, Carry | None],
 ) -> CohortSum:
     plan = pairwise.agree(seed, cohort, neighbours_of(len(cohort)), order.sizes, config)
-    return pairwise_sum(plan, source, seed, order.absences.clients, ledger)
+    return pairwise_sum(plan, source, seed, order.absences.clients, ledger=way[0], carry=way[1])

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from wardround.arrays import F32, I64
+from wardround.auth.choice import NoAuth
 from wardround.config import Experiment
 from wardround.drivers.simulation import engines
 from wardround.drivers.simulation.attackers import Attackers
+from wardround.drivers.simulation.authenticated import Asked, Authenticated, Tolls
 from wardround.drivers.simulation.secure import Called, SecureSum
 from wardround.drivers.world import ClientRows, PreparedTable, World
 from wardround.errors import LocalProtocolError, RoundError
@@ -52,10 +54,13 @@ class Memory:
 @message(0x4661)
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """The whole federation after an exchange: server, clients' memories, bytes so far, secure sums done, the log's length."""
+    """The whole federation after an exchange: server, clients' memories, layer 1, bytes so far, secure sums done, the log's
+    length.
+    """
 
     server: bytes
     memories: tuple[Memory, ...]
+    auth: bytes
     bytes_up: int
     bytes_down: int
     sums: int
@@ -100,6 +105,9 @@ class Federation:
             None if isinstance(choice, PlainSum) else SecureSum(choice, self.world.names, self.experiment.seed)
         )
 
+        auth = self.experiment.auth
+        self.auth = None if isinstance(auth, NoAuth) else Authenticated(auth, self.world.names, self.experiment.seed)
+
     @property
     def over(self) -> bool:
         return self.server.phase is Phase.DONE
@@ -107,7 +115,8 @@ class Federation:
     def checkpoint(self, log_bytes: int) -> bytes:
         memories = tuple(memory for _, memory in sorted(self.memories.items()))
         up, down, sums = self.traffic.up, self.traffic.down, self.secure.done if self.secure else 0
-        return encode(Checkpoint(self.server.to_bytes(), memories, up, down, sums, log_bytes))
+        auth = self.auth.to_bytes() if self.auth else b""
+        return encode(Checkpoint(self.server.to_bytes(), memories, auth, up, down, sums, log_bytes))
 
     def restore(self, data: bytes) -> int:
         """Take up the state of ``checkpoint``; returns the log's length at that moment.
@@ -123,6 +132,8 @@ class Federation:
         self._advised = False
         if self.secure is not None:
             self.secure.resume(saved.sums)
+        if self.auth is not None:
+            self.auth.restore(saved.auth)
         return saved.log_bytes
 
     def run(self) -> Iterator[tuple[Event, ...]]:
@@ -154,13 +165,21 @@ class Federation:
         # while set-up is tried again the weather moves on: the devices that are off would else be off each time
         moment = self.server.exchange if self.server.phase is Phase.STATISTICS else round_
         present = self._presence[min(moment, len(self._presence) - 1)]
+        auth = self.auth
         reachable = [name for name, on in zip(self.world.names, present, strict=True) if on]
         training = self.server.phase is Phase.TRAINING
         self._advise()
+        if auth is not None:
+            reachable = [name for name in reachable if auth.takes_part(name, round_ if training else 0)]
         step = self.server.begin(0.0, reachable, PATIENCE_S)
         fates = self._fates(step.send, round_, training)
-        for send in step.send:
-            self.traffic.down += len(encode(send.message)) * len(send.peers)
+        asks = [Asked(send.peers, encode(send.message)) for send in step.send]
+        self.traffic.down += sum(len(ask.body) * len(ask.peers) for ask in asks)
+        if auth is not None:
+            told = auth.open(self.server.exchange, asks)
+            fates |= {peer: "drops" for peer in fates if peer not in told}
+            if training:
+                auth.fall(round_)
         try:
             self._collect(step.send, fates)
         except RoundError as error:
@@ -168,6 +187,9 @@ class Federation:
         else:
             lost_sum = ()
         events = self.server.expire(PATIENCE_S).events
+        tolls, turns = auth.take() if auth is not None else (Tolls(), ())
+        self.traffic.up += tolls.up
+        self.traffic.down += tolls.down
         seconds = time.perf_counter() - started
         lost = list(fates.values())
 
@@ -177,12 +199,13 @@ class Federation:
                 offline=int((~present).sum()),
                 dropped=lost.count("drops"),
                 late=lost.count("late"),
+                refused=event.refused + tolls.refused,
                 bytes_up=self.traffic.up - up,
                 bytes_down=self.traffic.down - down,
                 seconds=seconds,
             )
 
-        return lost_sum + tuple(completed(event) if isinstance(event, RoundDone) else event for event in events)
+        return turns + lost_sum + tuple(completed(event) if isinstance(event, RoundDone) else event for event in events)
 
     def _advise(self) -> None:
         """Give the server its root rows as soon as they can be prepared."""
@@ -213,16 +236,18 @@ class Federation:
         """
         arriving = self._arriving(sends, fates)
         if self.secure is None:
-            size = 0
             for peer, answer in arriving:
-                size = size or len(encode(answer))
-                self.traffic.up += size
-                self.server.receive(peer, answer, 0.0)
+                payload = encode(answer)
+                self.traffic.up += len(payload)
+                arrived = self.auth.carry(peer, payload) if self.auth else payload
+                if arrived is not None:
+                    self.server.receive(peer, decode(arrived, Answer), 0.0)
             return
         training = self.server.phase is Phase.TRAINING
         cohort = self.plan.schedule.cohort_size if training else 0
         answering = frozenset(peer for peer, fate in fates.items() if fate == "answers")
-        result = self.secure.sum(arriving, Called(tuple(fates), answering, cohort))
+        carry = self.auth.carry if self.auth else None
+        result = self.secure.sum(arriving, Called(tuple(fates), answering, cohort), carry)
         self.traffic.up += result.bytes_up
         self.server.opened(result.peers, result.sums)
 

@@ -18,7 +18,7 @@ from wardround.federation.cohorts import CohortSum
 from wardround.federation.messages import Answer
 from wardround.secagg.choice import PairwiseSum
 from wardround.secagg.client import Plain
-from wardround.secagg.in_memory import Absences, Ledger, Parties
+from wardround.secagg.in_memory import Absences, Carry, Ledger, Parties
 from wardround.secagg.parameters import Lattice
 from wardround.secagg.summation import Order, Use, secure_sum
 
@@ -59,8 +59,10 @@ class SecureSum:
         self.done = done
         self._parties = None
 
-    def sum(self, answers: Iterator[tuple[str, Answer]], round_: Called) -> Result:
+    def sum(self, answers: Iterator[tuple[str, Answer]], round_: Called, carry: Carry | None = None) -> Result:
         """Add up the ``answers``, taken in one by one: none is kept longer than its client's turn takes.
+
+        ``carry`` takes each client's message to the server, or loses it (layer 1).
 
         Raises:
             RoundError: too few were invited or answer, or the committee did not open the sum.
@@ -76,7 +78,7 @@ class SecureSum:
         order = Order(round_.invited, min(round_.cohort, len(round_.invited)), queue.sizes, absences=absences)
         entropy = hashlib.sha256(self._secret + number.to_bytes(8, "big")).digest()
         ledger = Ledger(measure_bytes=True)
-        opened = secure_sum(self._use, parties, order, queue.plain, entropy, ledger=ledger)
+        opened = secure_sum(self._use, parties, order, queue.plain, entropy, ledger=ledger, carry=carry)
         rows = [row for row in opened if row.plausible]
         sums = tuple(CohortSum(len(row.clients), row.update, row.counts) for row in rows)
         peers = tuple(peer for row in rows for peer in row.clients)

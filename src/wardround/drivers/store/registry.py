@@ -138,7 +138,7 @@ class Registry:
             granted = self._credential(connection, row.name, request, epoch)
             psk = entropy(PSK_BYTES)
             reply = enrolment.answer(issuing, request, (granted, bytes(descriptor.data), psk), entropy)
-            self._add_device(connection, granted, psk)
+            self._add_device(connection, granted, psk, request.broker)
             where = TOKENS.c.token_id == row.token_id
             changed = {
                 "state": after.value,
@@ -243,7 +243,9 @@ class Registry:
         with self._change() as connection:
             rows = connection.execute(select(DEVICES).order_by(DEVICES.c.device_id)).all()
             version, revocations = number(connection, VERSION), number(connection, REVOCATIONS)
-        packed = tuple(EntryBytes(bytes.fromhex(r.device_id), r.name, r.public, r.psk, r.state) for r in rows)
+        packed = tuple(
+            EntryBytes(bytes.fromhex(r.device_id), r.name, r.public, r.psk, r.state, r.member, r.broker) for r in rows
+        )
         roster = RosterBytes(self.anchor.federation, self.anchor.suite, version, revocations, packed)
         return objects.seal_signed(issuing.key, labels.SIGN_ROSTER, roster)
 
@@ -366,9 +368,9 @@ class Registry:
     def _id(self, request: enrolment.Request) -> bytes:
         return device_id(self.anchor.federation, request.public)
 
-    def _add_device(self, connection: Connection, granted: Credential, psk: bytes) -> None:
+    def _add_device(self, connection: Connection, granted: Credential, psk: bytes, broker: str) -> None:
         row = {"device_id": granted.device_id.hex(), "serial": granted.serial, "name": granted.name, "psk": psk}
-        row |= {"public": granted.public, "member": granted.member, "state": State.ACTIVE.value}
+        row |= {"public": granted.public, "member": granted.member, "broker": broker, "state": State.ACTIVE.value}
         connection.execute(DEVICES.insert().values(row | {"epoch_to": granted.epoch_to}))
 
     def _set(self, connection: Connection, row: Row[Any], standing: Standing, act: Act, reason: str) -> None:

@@ -43,6 +43,7 @@ class Device:
     standing: Standing
     public: bytes = field(repr=False)
     psk: bytes = field(repr=False)
+    broker: str = ""
 
 
 def fact(connection: Connection, name: str) -> Row[Any] | None:
@@ -86,6 +87,7 @@ def device_of(row: Row[Any]) -> Device:
         standing_of(row),
         bytes(row.public),
         bytes(row.psk),
+        row.broker,
     )
 
 

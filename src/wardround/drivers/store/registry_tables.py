@@ -47,6 +47,7 @@ DEVICES = Table(
     Column("public", LargeBinary, nullable=False),
     Column("psk", LargeBinary, nullable=False),
     Column("member", LargeBinary, nullable=False),
+    Column("broker", String, nullable=False, default=""),
     Column("state", String, nullable=False),
     Column("good", Float, nullable=False, default=0.0),
     Column("bad", Float, nullable=False, default=0.0),
