@@ -30,14 +30,17 @@ MAPPED = 0xFFFF << 32
 
 MESSAGES: tuple[str, ...] = (
     "",
-    *(f"mqtt {kind}" for kind in ("connect", "connack", "publish", "subscribe", "ping", "disconnect", "other", "bad")),
-    *(f"hl7 {kind}" for kind in ("message", "ack", "bad")),
-    *(f"dicom {kind}" for kind in ("associate", "data", "release", "abort", "bad")),
-    *(f"coap {kind}" for kind in ("request", "response", "empty", "bad")),
-    *(f"modbus {kind}" for kind in ("read", "write", "other", "exception", "bad")),
+    *(
+        f"mqtt {kind}"
+        for kind in ("connect", "connack", "publish", "subscribe", "ping", "disconnect", "other", "unframed")
+    ),
+    *(f"hl7 {kind}" for kind in ("message", "ack", "unframed")),
+    *(f"dicom {kind}" for kind in ("associate", "data", "release", "abort", "unframed")),
+    *(f"coap {kind}" for kind in ("request", "response", "empty", "unframed")),
+    *(f"modbus {kind}" for kind in ("read", "write", "other", "exception", "unframed")),
 )
 """Application messages by their code in ``Packets.message``; 0 is none that the decoder knows. The first message of a
-segment is named; ``bad`` is a segment to or from a server's port that does not begin as the protocol says, which
+segment is named; ``unframed`` is a segment to or from a server's port that does not begin as the protocol says, which
 may also be the continuation of a long message."""
 MESSAGE: Mapping[str, int] = {name: code for code, name in enumerate(MESSAGES)}
 

@@ -1,0 +1,90 @@
+"""From any source of traffic to a stream of windows, in two lines:
+
+    for windows in feeds.pcap(Path("ward.pcap"), PacketFeatures()):
+        ...
+
+Each feed is an iterator of ``Windows`` with ``stats`` that are up to date at every step. A live feed also yields (an
+empty batch, or windows the clock closed) while nothing arrives, so its reader can act on time.
+What it does not do: decide anything about the traffic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from wardround.drivers.sources import capturefile
+from wardround.traffic.decode import decode, malformed
+from wardround.traffic.packets import Packets
+from wardround.traffic.windows import Extractor, Windows
+
+Batch = TypeVar("Batch")
+
+
+@dataclass
+class Stats:
+    """What a feed has taken in: ``packets`` (or flow records) and their ``bytes``; ``malformed``: packets without a whole
+    header, log lines that are none; ``dropped``: lost by the kernel or the sensor; ``lost``: why a file was not read to
+    its end, "" if it was.
+    """
+
+    packets: int = 0
+    bytes: int = 0
+    malformed: int = 0
+    dropped: int = 0
+    lost: str = ""
+
+
+@dataclass
+class Feed(Generic[Batch]):
+    """Batches through an extractor. ``batches`` may hold plain ``int`` times (ns): the clock, with nothing to take in.
+
+    ``stats`` is filled by whatever makes the batches. At the end of ``batches`` open windows are closed.
+    """
+
+    batches: Iterable[Batch | int]
+    extractor: Extractor[Batch, Any]
+    stats: Stats = field(default_factory=Stats)
+
+    def __iter__(self) -> Iterator[Windows]:
+        state = self.extractor.init()
+        for batch in self.batches:
+            if isinstance(batch, int):
+                state, windows = self.extractor.tick(state, batch)
+            else:
+                state, windows = self.extractor.update(state, batch)
+            yield windows
+        state, windows = self.extractor.flush(state)
+        yield windows
+
+
+def pcap(path: Path, extractor: Extractor[Packets, Any]) -> Feed[Packets]:
+    """A pcap or pcapng file (also ``.gz``), read block by block."""
+    stats = Stats()
+    return Feed(packets_of(path, stats), extractor, stats)
+
+
+def packets_of(path: Path, stats: Stats) -> Iterator[Packets]:
+    """The packets of a capture file in batches of bounded size.
+
+    Raises:
+        DataError: the file cannot be opened or is no capture.
+    """
+    losses = capturefile.Losses()
+    with capturefile.open_capture(path) as stream:
+        for frames in capturefile.blocks(stream, losses, str(path)):
+            packets = decode(frames)
+            count(stats, packets)
+            yield packets
+    stats.dropped += losses.unknown
+    if losses.reason:
+        stats.lost = f"{losses.reason}; {losses.bytes_left} byte(s) left unread"
+
+
+def count(stats: Stats, packets: Packets) -> None:
+    """Add a batch to ``stats``."""
+    stats.packets += len(packets)
+    stats.bytes += int(packets.wire.sum())
+    stats.malformed += malformed(packets)
