@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from wardround import __version__
-from wardround.cli import data, deployed, runs, strategies
+from wardround.cli import data, deployed, lab, runs, strategies
 from wardround.drivers.simulation.run import Stopped
 from wardround.errors import WardroundError
 
@@ -31,6 +31,7 @@ app.command("strategies")(strategies.strategies)
 app.command("explain")(strategies.explain)
 deployed.mount(app)
 app.add_typer(data.app, name="data")
+app.add_typer(lab.app, name="lab")
 
 
 def _version(show: bool) -> None:
