@@ -25,6 +25,7 @@ import typer
 from wardround.catalogue import CORE, KIND_TEXT
 from wardround.cli.main import app
 from wardround.cli.strategies import default_of
+from wardround.compress.codec import Codec
 from wardround.config import Experiment
 from wardround.drivers.nats.deployment import Broker, Gateway
 from wardround.drivers.simulation.strategies import SIMULATED
@@ -195,6 +196,8 @@ def type_of(hint: Any) -> str:
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         return " or ".join(f"`{word}`" for word in inner)
+    if inner and inner[0] is Codec:
+        return "list of tables, each with `use` and [its keys](strategies.md#codec)"
     if origin is tuple:
         return f"list of {type_of(inner[0])}"
     if origin in (typing.Union, types.UnionType):

@@ -15,6 +15,7 @@ from typing import ClassVar
 
 from wardround.aggregate import optimise, rules
 from wardround.auth import choice as auth_choice
+from wardround.compress import codecs
 from wardround.errors import UsageError
 from wardround.federation import algorithms
 from wardround.secagg import choice
@@ -36,6 +37,7 @@ KIND_TEXT = {
     "prior": "how a client's own label shares correct the model: [prior]",
     "attack": "an adversary, for evaluation in simulations only: [attack]",
     "auth": "who may take part, and what an answer travels in: [auth]",
+    "codec": "what travels instead of whole vectors: [compress] up, down",
 }
 
 
@@ -114,5 +116,6 @@ CORE = Catalogue(
         "prior": _named(*priors.STRATEGIES),
         "attack": _named(NoAttack),
         "auth": _named(*auth_choice.CHOICES),
+        "codec": _named(*codecs.CODECS),
     },
 )

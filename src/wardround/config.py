@@ -22,6 +22,8 @@ from wardround.aggregate.optimise import ServerOptimiser
 from wardround.aggregate.rules import Rule
 from wardround.auth.choice import AuthChoice
 from wardround.catalogue import Catalogue
+from wardround.compress.chain import Chain
+from wardround.compress.table import Compress
 from wardround.errors import ConfigError
 from wardround.federation.algorithms import Algorithm
 from wardround.federation.participation import Participation, Weather
@@ -156,6 +158,7 @@ class Experiment:
     attack: Any = strategy("attack", "none")
     auth: AuthChoice = strategy("auth", "x-wing")
     training: LocalTraining = field(default_factory=LocalTraining)
+    compress: Compress = field(default_factory=Compress)
     rounds: Rounds = field(default_factory=Rounds)
     participation: Participation = field(default_factory=Participation)
     weather: Weather = field(default_factory=Weather)
@@ -246,6 +249,7 @@ def check(experiment: Experiment, where: str) -> None:
             f'set [training] optimiser = "sgd" and momentum = 0',
         )
     _check_rule(experiment, where)
+    _check_codecs(experiment, where)
     if not isinstance(experiment.secagg, PlainSum):
         _check_sums(experiment, experiment.secagg, where)
     _check_personal(experiment, where)
@@ -288,6 +292,20 @@ def _check_personal(experiment: Experiment, where: str) -> None:
         )
 
 
+def _check_codecs(experiment: Experiment, where: str) -> None:
+    up = Chain.of(experiment.compress.up)
+    if not isinstance(experiment.secagg, PlainSum):
+        try:
+            experiment.compress.check_secure()
+        except ValueError as error:
+            raise ConfigError(f"{where}: [compress] up: {error}") from error
+    if experiment.algorithm.name == "scaffold" and (up.biased or experiment.compress.budget_bytes):
+        raise ConfigError(
+            f"{where}: [compress] up is biased, and scaffold's control variates would drift with it: use unbiased codecs "
+            f"(random-k, int, eden), or [algorithm] fedavg"
+        )
+
+
 def _check_sums(experiment: Experiment, choice: Lattice | PairwiseSum, where: str) -> None:
     least, cohort = choice.minimum, experiment.rounds.cohort_size
     if experiment.participation.minimum < least:
@@ -321,6 +339,11 @@ def dump(experiment: Experiment) -> str:
 
 
 def _toml(value: Any) -> str:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        keys = [f"{spec.name} = {_toml(getattr(value, spec.name))}" for spec in dataclasses.fields(value)]
+        return "{" + ", ".join([f"use = {_toml(value.name)}", *keys]) + "}"  # type: ignore[attr-defined]
+    if isinstance(value, Mapping):  # an inline table, as ``override`` meets it
+        return "{" + ", ".join(f"{_toml(key)} = {_toml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, tuple | list):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
     if isinstance(value, float) and not math.isfinite(value):
@@ -361,6 +384,13 @@ def _hint(spec: dataclasses.Field[Any], catalogue: Catalogue) -> str:
 
 def _value(spec: dataclasses.Field[Any], hint: Any, value: Any, catalogue: Catalogue, path: str) -> Any:
     kind = spec.metadata.get("kind")
+    if kind and spec.metadata.get("many"):
+        if not isinstance(value, list):
+            raise ConfigError(f"{path} should be a list of tables, not {value!r}")
+        tables = [
+            {"use": item} if isinstance(item, str) else item for item in value
+        ]  # a bare name has no keys of its own
+        return tuple(_strategy(kind, item, catalogue, f"{path}[{i}]") for i, item in enumerate(tables))
     if kind:
         return _strategy(kind, value, catalogue, path)
     if dataclasses.is_dataclass(hint):

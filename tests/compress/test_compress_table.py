@@ -36,7 +36,7 @@ def test_linear_codecs_pass_under_a_secure_sum() -> None:
 
 
 def test_a_budget_chooses_for_each_class() -> None:
-    table = Compress(budget_bytes=100_000, classes=("cellular",), class_bytes=(70,))
+    table = Compress(budget_bytes=100_000, classes=("cellular",), class_bytes=(70,), class_clients=("gw*",))
     bought = table.links(MODEL, None)
     assert bought[DEFAULT].codecs == (Float32(),)
     assert bought["cellular"].codecs == (ErrorFeedback(), SparseTernary(0.01))
@@ -76,7 +76,8 @@ def test_a_client_keeps_its_memory_when_its_budget_changes() -> None:
         (lambda: Compress(up=(RandomK(),), budget_bytes=100), "leave up and down out"),
         (lambda: Compress(budget_bytes=100, classes=("a",)), "class_bytes"),
         (lambda: Compress(budget_bytes=100, classes=("a", "a"), class_bytes=(1, 2)), "each class once"),
-        (lambda: Compress(classes=("a",), class_bytes=(1,)), "set budget_bytes"),
+        (lambda: Compress(budget_bytes=100, classes=("a",), class_bytes=(1,)), "class_clients"),
+        (lambda: Compress(classes=("a",), class_bytes=(1,), class_clients=("*",)), "set budget_bytes"),
         (lambda: Compress(up=(Integer(), TopK())), "order"),
         (lambda: Compress(down=(ErrorFeedback(), TopK())), "own error feedback"),
     ],

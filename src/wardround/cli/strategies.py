@@ -73,6 +73,12 @@ def describe(key: str, cls: type) -> str:
     """The text of ``explain``: docstring, then the TOML table with defaults."""
     kind, _, use = key.rpartition(".")
     table = {f.metadata.get("kind"): f.name for f in dataclasses.fields(Experiment)}.get(kind, use)
+    if kind == "codec":
+        settings = [f'use = "{use}"', *(f"{f.name} = {default_of(f)}" for f in dataclasses.fields(cls) if f.init)]
+        return (
+            "\n".join([key, "", inspect.getdoc(cls) or "", "", "[compress]", f"up = [{{{', '.join(settings)}}}]"])
+            + "\n"
+        )
     lines = [key, "", inspect.getdoc(cls) or "", "", f"[{table}]"]
     if kind:
         lines.append(f'use = "{use}"')

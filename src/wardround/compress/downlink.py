@@ -119,13 +119,13 @@ def follow(track: Track, held: Announced | None, data: bytes) -> Announced:
     """
     got: object = decode(data, Announced, Differences)
     if isinstance(got, Announced):
-        return _checked(track, got)
+        return held if held is not None and held.version == got.version else _checked(track, got)
     if not isinstance(got, Differences):
         raise DecodeError("neither differences nor a snapshot")
-    if held is None or got.since != held.version:
+    if held is None or not got.since <= held.version <= got.since + len(got.steps):
         have = "no model" if held is None else f"version {held.version}"
         raise RemoteProtocolError(f"differences from version {got.since} for a client that holds {have}")
-    for step in got.steps:
+    for step in got.steps[held.version - got.since :]:  # an answer that was lost leaves the server behind its client
         held = _moved(track, held, step)
     return held
 

@@ -34,6 +34,7 @@ class Compress:
         budget_bytes: most bytes of an update per round; the best chains that fit are chosen, up and down must then be empty.
         classes: names of classes of slower links, for example ["cellular"].
         class_bytes: the budget of each of these classes, in the same order.
+        class_clients: which clients are in each of them: a pattern of names, for example ["ward-3/*"], in the same order.
     """
 
     up: tuple[Codec, ...] = _codecs()
@@ -41,6 +42,7 @@ class Compress:
     budget_bytes: int = 0
     classes: tuple[str, ...] = ()
     class_bytes: tuple[int, ...] = ()
+    class_clients: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.budget_bytes < 0:
@@ -49,6 +51,10 @@ class Compress:
             raise ValueError("budget_bytes chooses the codecs: leave up and down out, or set budget_bytes = 0")
         if len(self.classes) != len(self.class_bytes) or len(set(self.classes)) != len(self.classes):
             raise ValueError("classes and class_bytes should name each class once, with its budget in the same place")
+        if len(self.class_clients) != len(self.classes):
+            raise ValueError(
+                'class_clients should say for each class which clients are in it: a pattern such as "ward-3/*"'
+            )
         if self.classes and not self.budget_bytes:
             raise ValueError("classes have budgets of their own beside budget_bytes: set budget_bytes for all others")
         Chain.of(self.up)

@@ -12,11 +12,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from wardround.arrays import F32, I64
+from wardround.compress.budget import Ring
 from wardround.config import Experiment
 from wardround.errors import ConfigError
 from wardround.federation.plan import Plan, Prepared, Schedule
 from wardround.rng import stream
-from wardround.secagg.choice import PlainSum
+from wardround.secagg import explain
+from wardround.secagg.choice import PairwiseSum, PlainSum
+from wardround.secagg.parameters import largest_opened
 from wardround.traffic.partition import ClientShare
 from wardround.traffic.root import NOTHING, hold_apart
 from wardround.traffic.split import Split
@@ -72,7 +75,32 @@ def plan(experiment: Experiment, table: Table) -> Plan:
         weight_cap=r.weight_cap,
         protected=not isinstance(experiment.secagg, PlainSum),
         personal=experiment.personal,
+        compress=experiment.compress,
+        identity=f"{experiment.name} {experiment.seed}".encode(),
+        ring=ring(experiment),
     )
+
+
+MANY = 1000
+"""Clients a budget reckons with where the file does not say how many there will be."""
+
+
+def ring(experiment: Experiment) -> Ring | None:
+    """The secure sum's numbers as budgets count them: key shares and counts included; None where sums are open."""
+    choice = experiment.secagg
+    if isinstance(choice, PlainSum):
+        return None
+    clients = max(choice.minimum, getattr(experiment.partition, "clients", MANY))
+    cohort = min(experiment.rounds.cohort_size, clients)
+    overhead = 0
+    if experiment.compress.budget_bytes and not isinstance(choice, PairwiseSum):
+        found = explain.explain(choice, clients, cohort, 1, COUNTS)
+        overhead = found.counts_bytes + found.fixed_bytes
+    return Ring(choice.bits, largest_opened(clients, cohort), overhead)
+
+
+COUNTS = 5
+"""Counts of a training answer to a secure sum: weight, loss, steps, 1, cut values (pipeline.count_training)."""
 
 
 def fingerprint(table: Table) -> str:

@@ -14,15 +14,18 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from wardround.arrays import F32, F64, I64
+from wardround.compress.codec import Memory
+from wardround.compress.downlink import Announced
 from wardround.errors import LocalProtocolError, RemoteProtocolError
 from wardround.federation import measure, pipeline
 from wardround.federation.algorithms import EMPTY
-from wardround.federation.messages import Answer, Ask, AskErrors, AskMeasures, AskStatistics, AskTraining
+from wardround.federation.coding import Coded, Sender
+from wardround.federation.messages import Answer, Ask, AskErrors, AskMeasures, AskStatistics, AskTraining, Reply
 from wardround.federation.plan import Plan, Prepared, label_offset, prepare
 from wardround.rng import stream
 from wardround.training.task import Engine, Job, Rows, Trained
@@ -52,6 +55,10 @@ TRANSITIONS: dict[State, dict[str, State]] = {
 }
 
 
+Model: TypeAlias = AskTraining | AskErrors | AskMeasures
+"""Asks that bring a model."""
+
+
 class LocalData(Protocol):
     """A gateway's own rows, as its driver keeps them."""
 
@@ -68,7 +75,8 @@ class LocalData(Protocol):
 @dataclass(frozen=True, eq=False)
 class ClientState:
     """What survives a restart: the summed statistics, the algorithm's memory, the client's ``private`` part of a personal
-    model (it is in no message), the last answer.
+    model (it is in no message), the last answer; with codecs the announced model that it holds, its error ``feedback``, and
+    the last answer where that was ``coded``.
     """
 
     index: int
@@ -77,6 +85,9 @@ class ClientState:
     private: F32 = field(default_factory=lambda: EMPTY)
     answered: int = 0
     last: Answer | None = None
+    held: Announced | None = None
+    feedback: tuple[Memory, ...] = ()
+    coded: Coded | None = None
 
 
 class Client:
@@ -108,7 +119,7 @@ class Client:
         """Where the machine stands in ``TRANSITIONS``; a restart forgets a job, and the server's next message brings it back."""
         return State.IDLE if self._asked is None else State.TRAINING
 
-    def receive(self, ask: Ask, data: LocalData, engine: Engine | None) -> Answer | Job:
+    def receive(self, ask: Ask, data: LocalData, engine: Engine | None) -> Reply | Job:
         """The answer to ``ask``, or the training job whose result ``trained`` turns into the answer.
 
         Raises:
@@ -119,26 +130,27 @@ class Client:
             raise RemoteProtocolError(
                 f"the server's schema {ask.schema[:12]} is not this gateway's {self._plan.schema.id[:12]}"
             )
-        if ask.exchange == self._state.answered and self._state.last is not None:
-            return self._state.last
+        last = self._state.coded or self._state.last
+        if ask.exchange == self._state.answered and last is not None:
+            return last
         if ask.exchange <= self._state.answered:
             raise RemoteProtocolError(f"exchange {ask.exchange} is over; {self._state.answered} was answered already")
         if self._asked is not None and ask.exchange < self._asked.exchange:
             raise RemoteProtocolError(f"exchange {ask.exchange} is over; {self._asked.exchange} is being worked on")
         if isinstance(ask, AskStatistics):
             return self._answer(pipeline.statistics(self._plan, ask.exchange, *data.raw()))
-        prepared = self._prepare(ask)
-        if isinstance(ask, AskTraining):
-            self._asked = ask
-            return self._job(ask, data, prepared)
+        whole, prepared = self._prepare(ask)
+        if isinstance(whole, AskTraining):
+            self._asked = whole
+            return self._job(whole, data, prepared)
         if engine is None:
             raise LocalProtocolError("measuring needs an engine")
         rows = data.prepared("validation", prepared)
-        if isinstance(ask, AskErrors):
-            return self._answer(pipeline.errors(self._plan, ask, engine, rows))
-        return self._answer(pipeline.measures(self._plan, ask, engine, rows))
+        if isinstance(whole, AskErrors):
+            return self._answer(pipeline.errors(self._plan, whole, engine, rows))
+        return self._answer(pipeline.measures(self._plan, whole, engine, rows))
 
-    def trained(self, result: Trained) -> Answer | Job:
+    def trained(self, result: Trained) -> Reply | Job:
         """The answer that carries ``result`` of the job given out last, or the round's next leg.
 
         Raises:
@@ -153,10 +165,19 @@ class Client:
             batches = stream(self._seed, "batches", self._state.index, asked.round, len(self._legs))
             return replace(personal.job(len(self._legs), base, private, layout, self._legs), batches=batches)
         common, own = personal.finish(base, private, layout, self._legs)
-        answer, memory = pipeline.contribute(self._plan, prepared.heaviest, asked, common, self._state.memory)
-        kept = own if np.isfinite(own).all() else private  # an own model that diverged starts again where it was
-        self._state = replace(self._state, memory=memory, private=kept)
+        kept = pipeline.Kept(self._state.memory, self._state.feedback)
+        sender = self._sender(asked, prepared)
+        answer, kept = pipeline.contribute(self._plan, prepared.heaviest, asked, common, kept, sender=sender)
+        if not np.isfinite(own).all():  # an own model that diverged starts again where it was
+            own = private
+        self._state = replace(self._state, memory=kept.memory, feedback=kept.feedback, private=own)
         return self._answer(answer)
+
+    def _sender(self, asked: AskTraining, prepared: Prepared) -> Sender | None:
+        if prepared.coder is None or self._state.held is None:
+            return None
+        coding = prepared.coder.coding(self._state.held, asked.link)
+        return Sender(coding, self._state.feedback, stream(self._seed, "codec", self._state.index, asked.round))
 
     def _job(self, ask: AskTraining, data: LocalData, prepared: Prepared) -> Job:
         rows = data.prepared("train", prepared)
@@ -176,7 +197,8 @@ class Client:
         self._base, self._legs = base, []
         return self._plan.personal.job(0, base, self._state.private, prepared.layout, ())
 
-    def _prepare(self, ask: AskTraining | AskErrors | AskMeasures) -> Prepared:
+    def _prepare(self, ask: Model) -> tuple[Model, Prepared]:
+        """The ask with the whole model in it, and what the statistics say."""
         totals, prepared = ask.preparation, self._prepared
         if totals is not None and (self._state.totals is None or not np.array_equal(totals, self._state.totals)):
             try:
@@ -185,12 +207,18 @@ class Client:
                 raise RemoteProtocolError(f"the federation's statistics do not fit the schema: {error}") from error
         if prepared is None:
             raise RemoteProtocolError("the server has not sent the federation's statistics yet")
+        held = self._state.held
+        if prepared.coder is not None:
+            held = prepared.coder.follow(held, ask.model)
+            if isinstance(ask, AskTraining):
+                prepared.coder.coding(held, ask.link)
+            ask = replace(ask, parameters=held.model, model=b"")
         self._fits(ask, prepared)
-        if totals is not None:
-            self._prepared, self._state = prepared, replace(self._state, totals=totals)
-        return prepared
+        self._state = replace(self._state, held=held, totals=self._state.totals if totals is None else totals)
+        self._prepared = prepared
+        return ask, prepared
 
-    def _fits(self, ask: AskTraining | AskErrors | AskMeasures, prepared: Prepared) -> None:
+    def _fits(self, ask: Model, prepared: Prepared) -> None:
         d = prepared.layout.size
         due: dict[str, tuple[F32 | F64, tuple[int, ...]]] = {"parameters": (ask.parameters, (d,))}
         if isinstance(ask, AskTraining):
@@ -202,7 +230,8 @@ class Client:
             if vector.shape != shape or not np.isfinite(vector).all():
                 raise RemoteProtocolError(f"the server's {name} {vector.shape} should be {shape} finite numbers")
 
-    def _answer(self, answer: Answer) -> Answer:
+    def _answer(self, answer: Reply) -> Reply:
         self._asked = self._base = None
-        self._state = replace(self._state, answered=answer.exchange, last=answer)
+        coded, last = (answer, None) if isinstance(answer, Coded) else (None, answer)
+        self._state = replace(self._state, answered=answer.exchange, last=last, coded=coded)
         return answer

@@ -3,6 +3,10 @@
 An answer has the two segments of docs/design/0003: ``update`` holds real values (weight x algorithm block; they may be
 quantised, and travel dithered under the lattice), ``counts`` whole numbers (the weight first; exact mode).
 The server uses sums of answers over cohorts and nothing else.
+
+With ``[compress]`` (coding.py) an ask brings ``model``, differences from the model the client holds or a snapshot, and
+``parameters`` is empty; an open answer to a training exchange is a ``Coded``, one to a secure sum stays an ``Answer`` of fewer
+numbers.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from wardround.arrays import F32, F64
+from wardround.federation.coding import Coded
 from wardround.wire import message
 
 
@@ -29,7 +34,7 @@ class AskTraining:
     """Train ``parameters`` [d] on your rows. ``broadcast`` is what the algorithm tells everyone (SCAFFOLD's c);
     ``reach`` [parts]: the scale of the values in a secure sum, empty for a plain one (reach.py);
     ``preparation``: the summed statistics, sent to those who have not confirmed them yet, so that a gateway that
-    was away for any number of rounds catches up with this one message.
+    was away for any number of rounds catches up with this one message. ``link``: the class of link whose codecs to use.
     """
 
     exchange: int
@@ -39,6 +44,8 @@ class AskTraining:
     broadcast: F32
     reach: F32
     preparation: F64 | None
+    model: bytes = b""
+    link: int = 0
 
 
 @message(0x4603)
@@ -51,6 +58,7 @@ class AskErrors:
     schema: str
     parameters: F32
     preparation: F64 | None
+    model: bytes = b""
 
 
 @message(0x4604)
@@ -66,6 +74,7 @@ class AskMeasures:
     parameters: F32
     errors: F64
     preparation: F64 | None
+    model: bytes = b""
 
 
 @message(0x4610)
@@ -79,4 +88,6 @@ class Answer:
 
 
 Ask: TypeAlias = AskStatistics | AskTraining | AskErrors | AskMeasures
+Reply: TypeAlias = Answer | Coded
+ANSWERS = (Answer, Coded)
 ASKS = (AskStatistics, AskTraining, AskErrors, AskMeasures)

@@ -6,7 +6,7 @@
     server   cohort sums -> cohort means -> gate -> rule -> algorithm -> server optimiser -> model
 
 Nothing else composes stations. One vector crosses the wall per exchange: update (real values) and counts (whole
-numbers, the weight first). Codecs (compress/) and the lattice (secagg/) will stand between ``contribute`` and the sum.
+numbers, the weight first). Codecs (coding.py) stand at the end of ``contribute``, the lattice (secagg/) between it and the sum.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ import numpy as np
 from wardround.aggregate.optimise import OptimiserState
 from wardround.aggregate.rules import Context, RuleState
 from wardround.arrays import F32, I64
-from wardround.federation import measure, reach
+from wardround.compress.chain import LinearCoding
+from wardround.compress.codec import Memory
+from wardround.federation import coding, measure, reach
 from wardround.federation.algorithms import EMPTY
+from wardround.federation.coding import Sender
 from wardround.federation.cohorts import CohortSum, means
-from wardround.federation.messages import Answer, AskErrors, AskMeasures, AskTraining
+from wardround.federation.messages import Answer, AskErrors, AskMeasures, AskTraining, Reply
 from wardround.federation.plan import Plan
 from wardround.federation.reach import Part
 from wardround.traffic.scaling import label_counts
@@ -38,24 +41,52 @@ def statistics(plan: Plan, exchange: int, x: F32, y: I64) -> Answer:
     return Answer(exchange, EMPTY, np.concatenate([[1.0], plan.scaling.statistics(plan.schema, x), counts]))
 
 
-def contribute(plan: Plan, heaviest: int, ask: AskTraining, trained: Trained, memory: F32) -> tuple[Answer, F32]:
-    """Client, every round: (what enters the sum, new memory); for its counts see ``count_training``.
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """What a client keeps between rounds: the algorithm's ``memory`` and the codecs' error ``feedback``."""
+
+    memory: F32
+    feedback: tuple[Memory, ...] = ()
+
+
+def contribute(
+    plan: Plan, heaviest: int, ask: AskTraining, trained: Trained, kept: Kept, *, sender: Sender | None = None
+) -> tuple[Reply, Kept]:
+    """Client, every round: (what enters the sum, what it keeps); for its counts see ``count_training``.
 
     A client whose training diverged weighs nothing: one NaN in a protected sum would cost its whole cohort the round.
     """
-    block, kept = plan.algorithm.block(trained, plan.training, memory, ask.broadcast)
-    parts = plan.algorithm.parts(ask.parameters.size)
+    block, memory = plan.algorithm.block(trained, plan.training, kept.memory, ask.broadcast)
+    parts = plan.algorithm.parts(trained.delta.size)
     weight = plan.weight(trained.rows, heaviest)
     if not weight or not (np.isfinite(block).all() and np.isfinite(trained.loss)):
-        return Answer(ask.exchange, np.zeros_like(block), np.zeros(count_training(parts))), memory
+        return _nothing(ask.exchange, parts, sender), kept
     update = (block * np.float32(weight / heaviest)).astype(np.float32)
-    loss = round(1000 * min(trained.loss, LOSS_CAP) * weight)
-    counts = np.array([weight, loss, trained.steps, 1.0, *reach.exponents(parts, update)], dtype=np.float64)
-    return Answer(ask.exchange, reach.shrink(parts, update, ask.reach), counts), kept
+    said = [weight, round(1000 * min(trained.loss, LOSS_CAP) * weight), trained.steps]
+    if sender is None:
+        counts = np.array([*said, 1.0, *reach.exponents(parts, update)], dtype=np.float64)
+        return Answer(ask.exchange, reach.shrink(parts, update, ask.reach), counts), Kept(memory, kept.feedback)
+    if isinstance(sender.coding, LinearCoding):
+        z, feedback = coding.send(parts, update, sender)
+        parts = coding.numbers(parts, sender.coding)
+        counts = np.array([*said, 1.0, *reach.cut(parts, z, ask.reach)], dtype=np.float64)
+        return Answer(ask.exchange, reach.shrink(parts, z, ask.reach), counts), Kept(memory, feedback)
+    code, feedback = coding.encode_block(parts, update, sender)
+    return coding.pack(ask.exchange, said, code), Kept(memory, feedback)
+
+
+def _nothing(exchange: int, parts: Sequence[Part], sender: Sender | None) -> Reply:
+    if sender is not None and not isinstance(sender.coding, LinearCoding):
+        return coding.pack(exchange, [0], b"")
+    if sender is not None and isinstance(sender.coding, LinearCoding):
+        parts = coding.numbers(parts, sender.coding)
+    return Answer(exchange, np.zeros(sum(p.size for p in parts), dtype=np.float32), np.zeros(count_training(parts)))
 
 
 def count_training(parts: Sequence[Part]) -> int:
-    """Length of a training answer's counts: weight, loss x weight in thousandths, steps, 1, an exponent per part."""
+    """Length of a training answer's counts: weight, loss x weight in thousandths, steps, 1, and per part an exponent
+    (with codecs: how many values were cut).
+    """
     return 4 + len(parts)
 
 
@@ -74,12 +105,13 @@ def measures(plan: Plan, ask: AskMeasures, engine: Engine, rows: Rows) -> Answer
 @dataclass(frozen=True, eq=False)
 class Moment:
     """This round: ``share`` of all clients answered; the ``heaviest`` weight there is; ``context``: what the server
-    knows beside the rows (the rule's own stream, its root set).
+    knows beside the rows (the rule's own stream, its root set); ``coding``: the shared support of a secure sum with codecs.
     """
 
     share: float
     heaviest: int
     context: Context
+    coding: LinearCoding | None = None
 
 
 @message(0x4670)
@@ -111,13 +143,20 @@ def combine(plan: Plan, sums: list[CohortSum], parameters: F32, carried: Carried
         RoundError: no cohort's mean can be used.
     """
     parts = plan.algorithm.parts(parameters.size)
-    whole = [replace(row, update=reach.spread(parts, row.update, carried.reach)) for row in sums]
+    sent = parts if moment.coding is None else coding.numbers(parts, moment.coding)
+    whole = [replace(row, update=reach.spread(sent, row.update, carried.reach)) for row in sums]
     rows, weights = means(whole, moment.heaviest)
+    if moment.coding is not None:
+        rows = coding.spread(parts, rows, moment.coding)
     mean = plan.rule.combine(rows, weights, moment.context, carried.rule)
     delta, algorithm = plan.algorithm.delta(mean.vector, carried.algorithm, parameters.size, moment.share)
     moved, optimiser = plan.optimiser.apply(carried.optimiser, parameters, delta)
     total = np.sum([row.counts for row in sums], axis=0)
-    following = reach.following(total[4:], total[3]) if plan.protected else carried.reach
+    following = carried.reach
+    if moment.coding is not None:
+        following = reach.steered(sent, total[4:], total[3], carried.reach)
+    elif plan.protected:
+        following = reach.following(total[4:], total[3])
     return Combined(
         parameters=moved,
         carried=Carried(optimiser, mean.state, algorithm, following),

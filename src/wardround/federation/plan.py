@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -11,7 +11,10 @@ import numpy as np
 from wardround.aggregate.optimise import ServerOptimiser
 from wardround.aggregate.rules import Rule
 from wardround.arrays import F32, F64, I64
+from wardround.compress.budget import Ring
+from wardround.compress.table import Compress
 from wardround.federation.algorithms import Algorithm
+from wardround.federation.coding import Coder
 from wardround.params import Layout
 from wardround.traffic.preprocess import Preprocessor
 from wardround.traffic.scaling import Scaling
@@ -39,7 +42,8 @@ class Plan:
 
     ``weighting`` and ``weight_cap`` are the server's policy for clients' weights: whole numbers, none above the cap
     (0: set from the summed statistics), so that no client can claim more. ``protected``: sums are secure (layer 2), so
-    update values travel within a reach (reach.py).
+    update values travel within a reach (reach.py). ``compress``: the codecs (coding.py); ``identity`` names the federation
+    in what is drawn publicly; ``ring``: the secure sum's numbers, None where sums are open.
     """
 
     schema: Schema
@@ -55,6 +59,9 @@ class Plan:
     weight_cap: int
     protected: bool = False
     personal: Personal = Common()
+    compress: Compress = field(default_factory=Compress)
+    identity: bytes = b""
+    ring: Ring | None = None
 
     @property
     def classes(self) -> int:
@@ -82,7 +89,7 @@ class Prepared:
 
     ``layout`` of the model for the inputs found; ``class_weights`` [classes] or None; ``prior`` [classes]: label shares;
     ``heaviest``: the largest weight a client can have. Updates are scaled by weight / heaviest, so that none leaves
-    [-1, 1] times its block, whatever is claimed.
+    [-1, 1] times its block, whatever is claimed. ``coder``: the codecs for this model; None without ``[compress]``.
     """
 
     preprocessor: Preprocessor
@@ -90,6 +97,7 @@ class Prepared:
     class_weights: F32 | None
     prior: F64
     heaviest: int
+    coder: Coder | None = None
 
 
 def prepare(plan: Plan, totals: F64) -> Prepared:
@@ -103,7 +111,17 @@ def prepare(plan: Plan, totals: F64) -> Prepared:
     inputs = len(preprocessor.names)
     layout = plan.model.layout(inputs, plan.classes)
     heaviest = plan.heaviest(float(counts.sum()), float(totals[0]))
-    return Prepared(preprocessor, layout, class_weights(plan, counts), counts / max(counts.sum(), 1.0), heaviest)
+    prior = counts / max(counts.sum(), 1.0)
+    return Prepared(preprocessor, layout, class_weights(plan, counts), prior, heaviest, coder(plan, layout))
+
+
+def coder(plan: Plan, layout: Layout) -> Coder | None:
+    """The codecs for a model of ``layout``; None: whole float32 vectors travel.
+
+    Raises:
+        ValueError: a budget is too small for this model.
+    """
+    return None if plan.compress == Compress() else Coder(plan.compress, plan.identity, layout, plan.ring)
 
 
 def class_weights(plan: Plan, counts: F64) -> F32 | None:

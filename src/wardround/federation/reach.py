@@ -64,5 +64,22 @@ def spread(parts: Sequence[Part], total: F64, reach: F32) -> F64:
     return total * np.repeat(reach, [part.size for part in parts])
 
 
+def cut(parts: Sequence[Part], block: F32, reach: F32) -> list[float]:
+    """Per part: how many values lie outside ``reach``; with codecs this steers it (``steered``)."""
+    pairs = zip(_pieces(parts, block), reach, strict=True)
+    return [float(np.count_nonzero(np.abs(piece) > limit)) for piece, limit in pairs]
+
+
+def steered(parts: Sequence[Part], cuts: Sequence[float], clients: float, reach: F32) -> F32:
+    """The next round's reach [p] that cuts about half a percent of the values (as Andrew et al., NeurIPS 2021, with steps).
+
+    Few bits need a tight reach: the largest value of a client says too little about where values lie.
+    """
+    shares = [total / max(clients * part.size, 1.0) for part, total in zip(parts, cuts, strict=True)]
+    steps = [2.0 if s > 0.05 else 1.25 if s > 0.0075 else 0.9 if s < 0.0025 else 1.0 for s in shares]
+    following: F32 = np.clip(reach * np.array(steps), 2.0**SMALLEST, 2.0**LARGEST).astype(np.float32)
+    return following
+
+
 def _pieces(parts: Sequence[Part], block: Array) -> list[Array]:
     return np.split(block, np.cumsum([part.size for part in parts])[:-1])

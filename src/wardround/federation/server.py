@@ -12,19 +12,22 @@ until ``server.phase`` is DONE. ``to_bytes``/``from_bytes`` hold the whole machi
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from wardround.aggregate.rules import Context
 from wardround.arrays import F32, F64
+from wardround.compress.chain import Coding, LinearCoding
+from wardround.compress.downlink import Announced, update_for
 from wardround.errors import LocalProtocolError, RemoteProtocolError, RoundError
 from wardround.events import Event, Measured, Note, RoundFailed
-from wardround.federation import cohorts, measure, pipeline, reach
+from wardround.federation import announce, coding, cohorts, measure, pipeline, reach
 from wardround.federation.algorithms import EMPTY
+from wardround.federation.coding import Coded, Coder
 from wardround.federation.cohorts import CohortSum
-from wardround.federation.messages import Answer, Ask, AskErrors, AskMeasures, AskStatistics, AskTraining
+from wardround.federation.messages import Answer, Ask, AskErrors, AskMeasures, AskStatistics, AskTraining, Reply
 from wardround.federation.participation import Participation
 from wardround.federation.pipeline import Carried, Moment
 from wardround.federation.plan import Plan, Prepared, prepare
@@ -72,6 +75,7 @@ class Server:
         self._root: RootView | None = None
         self._known: tuple[int, Context] | None = None
         self._trouble = "before the restart"  # why set-up failed last, for the error's text only
+        self._reached = announce.Reached(peers, state.versions, plan.compress)
 
     @classmethod
     def new(cls, plan: Plan, participation: Participation, peers: tuple[str, ...], seed: int) -> Server:
@@ -93,7 +97,7 @@ class Server:
     def to_bytes(self) -> bytes:
         confirmed = tuple(p for p in self._peers if p in self._confirmed)
         opened = self._open.to_wire() if self._open else None
-        return encode(replace(self._state, prepared=confirmed, open=opened))
+        return encode(replace(self._state, prepared=confirmed, open=opened, versions=self._reached.versions()))
 
     @property
     def phase(self) -> Phase:
@@ -116,8 +120,14 @@ class Server:
 
     @property
     def parameters(self) -> F32:
-        """The current model [d]; empty before set-up."""
-        return self._state.parameters
+        """The current model [d], with codecs the announced one, which is what gateways hold; empty before set-up."""
+        held = self.announced
+        return self._state.parameters if held is None else held.model
+
+    @property
+    def announced(self) -> Announced | None:
+        """The announced model with what everyone knows of its past; None without codecs, or before set-up."""
+        return self._state.ledger.announced if self._state.ledger else None
 
     @property
     def carried(self) -> Carried:
@@ -157,7 +167,7 @@ class Server:
                 raise LocalProtocolError(f"rule {plan.rule.name} needs a root set: the driver must advise() the server")
             return Context(rng=rng)
         broadcast = plan.algorithm.broadcast(s.carried.algorithm, s.parameters.size)
-        context = self._root.context(s.parameters, s.round, broadcast, rng)
+        context = self._root.context(self.parameters, s.round, broadcast, rng)  # what clients train from
         self._known = (s.exchange, context)
         return context
 
@@ -172,7 +182,7 @@ class Server:
             raise LocalProtocolError(f"the federation is in phase {s.phase}, there is no outcome yet")
         if self._plan.schedule.keep == "best" and s.best_round:
             return Outcome(s.best_round, s.best_parameters, s.totals, s.best_errors, s.best_measures)
-        return Outcome(s.round, s.parameters, s.totals, s.errors, s.measures)
+        return Outcome(s.round, self.parameters, s.totals, s.errors, s.measures)
 
     def begin(self, now: float, reachable: Sequence[str], patience: float = 60.0) -> Step[Ask]:
         """Open the next exchange with ``reachable`` peers; wait ``patience`` seconds.
@@ -189,7 +199,8 @@ class Server:
         invited = tuple(reachable)
         if self.phase is Phase.TRAINING:
             self._state = replace(self._state, round=self._state.round + 1)
-            invited = self._policy.invite(reachable, self._seed, self._state.round)
+            due = self._reached.due(reachable, self._state.round, self._coder, self._policy.minimum)
+            invited = self._policy.invite(due, self._seed, self._state.round)
         self._open = Exchange(OpenExchange(now + patience, now, invited))
         return Step(send=self._asks(invited), wake=now + patience)
 
@@ -204,7 +215,12 @@ class Server:
         silent = tuple(peer for peer in self._open.invited if peer in self._open.waiting)
         return Step(send=self._asks(silent), wake=self._open.deadline)
 
-    def receive(self, peer: str, answer: Answer, now: float) -> Step[Ask]:
+    def forget(self, peers: Iterable[str]) -> None:
+        """These peers may have lost their memory: their next message says everything again."""
+        self._confirmed.difference_update(peers)
+        self._reached.forget(peers)
+
+    def receive(self, peer: str, answer: Reply, now: float) -> Step[Ask]:
         """One client's answer.
 
         Raises:
@@ -218,8 +234,10 @@ class Server:
         if peer not in opened.waiting:
             why = "answered already" if peer in opened.invited else "was not invited"
             raise RemoteProtocolError(f"{peer} {why} (exchange {answer.exchange})")
+        answer = self._opened(peer, answer)
         self._check(peer, answer)
         self._confirmed.add(peer)
+        self._reached.holds(peer, self.announced)
         opened.waiting.discard(peer)
         opened.answered.append(peer)
         if self._holds():
@@ -244,6 +262,8 @@ class Server:
         opened.answered, opened.sums = list(peers), tuple(sums)
         opened.waiting -= set(peers)
         self._confirmed.update(peers)
+        for peer in peers:
+            self._reached.holds(peer, self.announced)
 
     def expire(self, now: float) -> Step[Ask]:
         """Close the exchange with who is there; the events say what became of it.
@@ -254,6 +274,7 @@ class Server:
         opened, self._open = self._open, None
         if opened is None:
             raise LocalProtocolError("expire() without an open exchange")
+        self._reached.missed(opened.waiting)
         enough = len(opened.answered) >= self._policy.minimum
         sums = self._sums(opened) if enough else []
         events = _CLOSERS[self.phase](self, opened, sums, now)
@@ -261,21 +282,52 @@ class Server:
 
     def _asks(self, invited: tuple[str, ...]) -> tuple[Send[Ask], ...]:
         """One message to those who confirmed the statistics, one with the statistics to the others."""
+        s = self._state
         fresh = tuple(p for p in invited if p not in self._confirmed)
         known = tuple(p for p in invited if p in self._confirmed)
         if self.phase is Phase.STATISTICS:
             return (Send(invited, AskStatistics(self._state.exchange, self._plan.schema.id)),)
         groups = ((known, None), (fresh, self._state.totals))
-        return tuple(Send(peers, self._ask(totals)) for peers, totals in groups if peers)
+        if s.ledger is None:
+            return tuple(Send(peers, self._ask(totals, s.parameters)) for peers, totals in groups if peers)
+        return tuple(
+            Send(same, self._ask(totals, EMPTY, update_for(s.ledger, version), link))
+            for peers, totals in groups
+            for (version, link), same in self._reached.groups(peers)
+        )
 
-    def _ask(self, totals: F64 | None) -> Ask:
+    def _ask(self, totals: F64 | None, parameters: F32, model: bytes = b"", link: int = 0) -> Ask:
         s, schema = self._state, self._plan.schema.id
         if self.phase is Phase.TRAINING:
             broadcast = self._plan.algorithm.broadcast(s.carried.algorithm, s.parameters.size)
-            return AskTraining(s.exchange, s.round, schema, s.parameters, broadcast, s.carried.reach, totals)
+            reached = s.carried.reach
+            return AskTraining(s.exchange, s.round, schema, parameters, broadcast, reached, totals, model, link)
         if self.phase is Phase.ERRORS:
-            return AskErrors(s.exchange, s.round, schema, s.parameters, totals)
-        return AskMeasures(s.exchange, s.round, schema, s.parameters, s.errors, totals)
+            return AskErrors(s.exchange, s.round, schema, parameters, totals, model)
+        return AskMeasures(s.exchange, s.round, schema, parameters, s.errors, totals, model)
+
+    @property
+    def _coder(self) -> Coder | None:
+        return self._prepared.coder if self._prepared else None
+
+    def _opened(self, peer: str, answer: Reply) -> Answer:
+        """The answer with its update as it was sent, where it comes coded."""
+        held, coder = self.announced, self._coder
+        due = self.phase is Phase.TRAINING and held is not None and not self._plan.protected
+        if isinstance(answer, Coded) is not due:
+            raise RemoteProtocolError(
+                f"{peer} sent {type(answer).__name__}, which is not how this exchange is answered"
+            )
+        if isinstance(answer, Answer):
+            return answer
+        assert coder is not None, "a coded answer is due"
+        assert held is not None, "a coded answer is due"
+        used = coder.coding(held, self._reached.link(peer))
+        assert isinstance(used, Coding), "an open sum takes bytes"
+        said, code = coding.unpack(answer)
+        size = self._update_size()
+        update = coding.decode_block(self._parts(), code, used) if said[0] else np.zeros(size, dtype=np.float32)
+        return Answer(answer.exchange, update, coding.counts_of(said, self._expected_counts()))
 
     def _check(self, peer: str, answer: Answer, clients: int = 1) -> None:
         update = self._update_size()
@@ -293,8 +345,17 @@ class Server:
     def _parts(self) -> tuple[reach.Part, ...]:
         return self._plan.algorithm.parts(self._state.parameters.size)
 
+    def _sent(self) -> tuple[reach.Part, ...]:
+        """The parts as they enter the sum: under a secure sum with codecs, numbers on the shared support."""
+        shared = self._shared()
+        return self._parts() if shared is None else coding.numbers(self._parts(), shared)
+
+    def _shared(self) -> LinearCoding | None:
+        held, coder = self.announced, self._coder
+        return coder.linear(held) if coder is not None and held is not None and self._plan.protected else None
+
     def _update_size(self) -> int:
-        return sum(part.size for part in self._parts()) if self.phase is Phase.TRAINING else 0
+        return sum(part.size for part in self._sent()) if self.phase is Phase.TRAINING else 0
 
     def _expected_counts(self) -> int:
         if self.phase is Phase.STATISTICS:
@@ -331,11 +392,12 @@ class Server:
             return self._again(str(error))
         inputs = len(self._prepared.preprocessor.names)
         parameters = self._plan.model.init(inputs, self._plan.classes, stream(self._seed, "init"))
-        self._state = replace(self._state, totals=totals, parameters=parameters)
+        ledger = self._coder.start(parameters) if self._coder else None
+        self._state = replace(self._state, totals=totals, parameters=parameters, ledger=ledger)
         carried = replace(
             self._state.carried,
             optimiser=self._plan.optimiser.init(parameters.size),
-            reach=reach.first(self._parts()) if self._plan.protected else EMPTY,
+            reach=reach.first(self._sent()) if self._plan.protected else EMPTY,
         )
         self._state = replace(self._state, carried=carried)
         self._confirmed.clear()  # they answered set-up, but nobody has the totals yet
@@ -356,7 +418,10 @@ class Server:
         s = self._state
         try:
             done = self._combined(opened, sums)
-            self._state = replace(s, parameters=done.parameters, carried=done.carried)
+            ledger = s.ledger
+            if ledger is not None and self._coder is not None:
+                ledger = self._coder.advance(ledger, done.parameters, stream(self._seed, "down", s.round))
+            self._state = replace(s, parameters=done.parameters, carried=done.carried, ledger=ledger)
             events: list[Event] = [round_done(s.round, opened, done, now)]
         except RoundError as error:
             events = [RoundFailed(s.round, len(opened.invited), len(opened.answered), self._policy.minimum, str(error))]
@@ -370,7 +435,7 @@ class Server:
             raise RoundError("no answer carries weight")
         assert self._prepared is not None, "rounds come after set-up"
         share = len(opened.answered) / len(self._peers)
-        moment = Moment(share, self._prepared.heaviest, self.context())
+        moment = Moment(share, self._prepared.heaviest, self.context(), self._shared())
         return pipeline.combine(self._plan, sums, self._state.parameters, self._state.carried, moment)
 
     def _after_round(self, enough: bool) -> str:
@@ -411,7 +476,7 @@ class Server:
                 self._state,
                 best_round=s.round,
                 best_score=score,
-                best_parameters=s.parameters,
+                best_parameters=self.parameters,
                 best_measures=total,
                 best_errors=s.errors,
             )

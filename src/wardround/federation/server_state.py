@@ -13,6 +13,7 @@ import numpy as np
 from wardround.aggregate.optimise import OptimiserState
 from wardround.aggregate.rules import RuleState
 from wardround.arrays import F32, F64
+from wardround.compress.downlink import Ledger
 from wardround.events import RoundDone
 from wardround.federation.algorithms import EMPTY
 from wardround.federation.cohorts import CohortSum
@@ -40,7 +41,9 @@ class OpenExchange:
 @message(0x4651)
 @dataclass(frozen=True, eq=False)
 class ServerState:
-    """Everything the server must not lose."""
+    """Everything the server must not lose; with codecs also the announced model with its newest differences, and which
+    version of it each peer holds (-1: not known), in the peers' order.
+    """
 
     phase: str
     exchange: int
@@ -58,6 +61,8 @@ class ServerState:
     best_errors: F64
     prepared: tuple[str, ...]
     open: OpenExchange | None
+    ledger: Ledger | None = None
+    versions: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ gives the same answer.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 from wardround.config import Experiment
 from wardround.drivers.flower import frames
@@ -20,10 +21,9 @@ from wardround.drivers.flower.settings import RunSettings, fingerprint
 from wardround.drivers.sinks.jsonlog import JsonLog
 from wardround.errors import RemoteProtocolError, RoundError, UsageError
 from wardround.events import Emit, Event, Note, RoundDone, RunDone, RunStarted
-from wardround.federation.messages import Answer, Ask
+from wardround.federation.messages import ANSWERS, Ask, Reply
 from wardround.federation.plan import Plan
 from wardround.federation.server import Phase, Server
-from wardround.federation.server_state import ServerState
 from wardround.federation.step import Step
 from wardround.wire import decode, encode
 
@@ -146,23 +146,19 @@ class Coordinator:
         ):  # the clients' order, whoever had to be reminded of what
             try:
                 body = frames.read_reply(replies.get(here[peer]))
-                self.server.receive(peer, decode(body, Answer), self.talk.clock.now())
+                self.server.receive(peer, cast("Reply", decode(body, *ANSWERS)), self.talk.clock.now())
                 self._bytes[0] += len(body)
             except RemoteProtocolError as error:
                 self._forgotten.add(peer)
                 self._emit(Note("answer.missing", f"{peer}: {error}"))
 
     def _remind(self) -> None:
-        """Send the statistics again to those who may have lost them.
+        """Send everything again to those who may have lost it.
 
-        A node's memory goes with its SuperNode and with the Flower run; the machine believes that who answered once knows them.
+        A node's memory goes with its SuperNode and with the Flower run; the machine believes that who answered once knows it.
         """
-        state = decode(self.server.to_bytes(), ServerState)
-        known = tuple(peer for peer in state.prepared if peer not in self._forgotten)
+        self.server.forget(self._forgotten)
         self._forgotten.clear()
-        if known != state.prepared:
-            c, e = self.course, self.course.experiment
-            self.server = Server(c.plan, e.participation, c.names, e.seed, replace(state, prepared=known))
 
     def _completed(self, event: Event, absent: int, seconds: float) -> Event:
         """What only the transport knows."""

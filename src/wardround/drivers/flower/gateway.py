@@ -18,7 +18,7 @@ from wardround.drivers.flower.settings import NodeSettings, RunSettings, read_ex
 from wardround.drivers.flower.site import Site, site
 from wardround.errors import RemoteProtocolError, WardroundError
 from wardround.federation.client import Client, ClientState
-from wardround.federation.messages import ASKS, Answer, Ask
+from wardround.federation.messages import ASKS, Ask, Reply
 from wardround.training.task import Job
 from wardround.wire import decode, encode
 
@@ -60,7 +60,7 @@ def _client(place: Site, seed: int, index: int, saved: bytes | None) -> Client:
     return Client.from_bytes(place.plan, seed, saved)
 
 
-def _answer(place: Site, client: Client, ask: Ask) -> Answer:
+def _answer(place: Site, client: Client, ask: Ask) -> Reply:
     """Raises RemoteProtocolError where parameters do not fit the model that both sides agreed on."""
     try:
         answer = client.receive(ask, place.rows, place.engine)

@@ -22,7 +22,7 @@ from wardround.drivers.nats.state import DiskError, State
 from wardround.errors import RemoteProtocolError
 from wardround.events import Emit, Note
 from wardround.federation.client import Client, ClientState, LocalData
-from wardround.federation.messages import ASKS, Answer, Ask
+from wardround.federation.messages import ASKS, Ask, Reply
 from wardround.federation.plan import Plan
 from wardround.training.task import Engine, Job, Trained
 from wardround.wire import decode, encode
@@ -150,7 +150,7 @@ class Agent:
         self.tally.answered += not known
         self.tally.repeated += known
 
-    def _answer(self, run: str, ask: Ask) -> Answer:
+    def _answer(self, run: str, ask: Ask) -> Reply:
         """The machine's answer, its state on the disk."""
         site, client = self._machine(run)
         try:

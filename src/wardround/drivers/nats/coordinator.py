@@ -12,13 +12,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 from wardround.drivers.nats.link import LinkError
 from wardround.drivers.nats.port import Port, Reply
 from wardround.drivers.nats.state import DiskError
 from wardround.errors import RemoteProtocolError
 from wardround.events import Emit, Event, Note, RoundDone
-from wardround.federation.messages import Answer, Ask
+from wardround.federation import messages
+from wardround.federation.messages import ANSWERS, Ask
 from wardround.federation.server import Phase, Server
 from wardround.federation.step import Step
 from wardround.wire import decode
@@ -148,7 +150,7 @@ class Coordinator:
             if reply.peer not in self.server.waiting:
                 self.counts.duplicates += 1
                 return
-            self.server.receive(reply.peer, decode(reply.body, Answer), self.now())
+            self.server.receive(reply.peer, cast("messages.Reply", decode(reply.body, *ANSWERS)), self.now())
         except RemoteProtocolError as error:
             self.counts.refused += 1
             self.emit(Note("answer.refused", f"{reply.peer}: {error}"))

@@ -11,10 +11,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from wardround.arrays import F32, I64
 from wardround.auth.choice import NoAuth
+from wardround.compress import codec
 from wardround.config import Experiment
 from wardround.drivers.simulation import engines
 from wardround.drivers.simulation.attackers import Attackers
@@ -24,7 +25,8 @@ from wardround.drivers.world import ClientRows, PreparedTable, World
 from wardround.errors import LocalProtocolError, RoundError
 from wardround.events import Emit, Event, Note, RoundDone
 from wardround.federation.client import Client, ClientState, LocalData
-from wardround.federation.messages import Answer, Ask
+from wardround.federation.coding import Coded
+from wardround.federation.messages import ANSWERS, Answer, Ask, Reply
 from wardround.federation.participation import Fate
 from wardround.federation.pipeline import only
 from wardround.federation.plan import Plan, Prepared
@@ -49,6 +51,7 @@ class Memory:
     index: int
     memory: F32
     private: F32
+    feedback: tuple[codec.Memory, ...] = ()
 
 
 @message(0x4661)
@@ -241,26 +244,26 @@ class Federation:
                 self.traffic.up += len(payload)
                 arrived = self.auth.carry(peer, payload) if self.auth else payload
                 if arrived is not None:
-                    self.server.receive(peer, decode(arrived, Answer), 0.0)
+                    self.server.receive(peer, cast("Reply", decode(arrived, *ANSWERS)), 0.0)
             return
         training = self.server.phase is Phase.TRAINING
         cohort = self.plan.schedule.cohort_size if training else 0
         answering = frozenset(peer for peer, fate in fates.items() if fate == "answers")
         carry = self.auth.carry if self.auth else None
-        result = self.secure.sum(arriving, Called(tuple(fates), answering, cohort), carry)
+        result = self.secure.sum(_plain(arriving), Called(tuple(fates), answering, cohort), carry)
         self.traffic.up += result.bytes_up
         self.server.opened(result.peers, result.sums)
 
-    def _arriving(self, sends: Sequence[Send[Ask]], fates: dict[str, Fate]) -> Iterator[tuple[str, Answer]]:
+    def _arriving(self, sends: Sequence[Send[Ask]], fates: dict[str, Fate]) -> Iterator[tuple[str, Reply]]:
         """Answers in the order of the invited; who drops or comes late costs the downlink only."""
         for send in sends:
             answering = [peer for peer in send.peers if fates[peer] == "answers"]
             for peer, answer, memory in self._answers(send.message, answering):
-                if memory.memory.size or memory.private.size:
+                if memory.memory.size or memory.private.size or memory.feedback:
                     self.memories[memory.index] = memory
                 yield peer, answer
 
-    def _answers(self, ask: Ask, peers: Sequence[str]) -> Iterator[tuple[str, Answer, Memory]]:
+    def _answers(self, ask: Ask, peers: Sequence[str]) -> Iterator[tuple[str, Reply, Memory]]:
         """(client, answer, its new memory) for each of ``peers``, in their order; at most two chunks per thread wait."""
         first = self.server.phase is Phase.STATISTICS
         engine = None if first else self.engine()
@@ -271,7 +274,7 @@ class Federation:
             return
         yield from _in_order(self.pool, 2 * self.workers, lambda chunk: self._chunk(ask, chunk, engine), chunks)
 
-    def _chunk(self, ask: Ask, peers: Sequence[str], engine: Engine | None) -> list[tuple[str, Answer, Memory]]:
+    def _chunk(self, ask: Ask, peers: Sequence[str], engine: Engine | None) -> list[tuple[str, Reply, Memory]]:
         clients = [self._client(peer) for peer in peers]
         answers = [client.receive(ask, self._rows(peer), engine) for client, peer in zip(clients, peers, strict=True)]
         while engine is not None and (jobs := [answer for answer in answers if isinstance(answer, Job)]):
@@ -281,7 +284,7 @@ class Federation:
             if isinstance(answer, Job):
                 raise LocalProtocolError("a chunk mixes training with other exchanges")
             state = client.state
-            done.append((peer, answer, Memory(state.index, state.memory, state.private)))
+            done.append((peer, answer, Memory(state.index, state.memory, state.private, state.feedback)))
         return done
 
     def _training_round(self) -> int:
@@ -290,7 +293,7 @@ class Federation:
 
     def _attacked(
         self, attackers: Attackers, ask: Ask, chunks: Sequence[Sequence[str]], engine: Engine
-    ) -> Iterator[tuple[str, Answer, Memory]]:
+    ) -> Iterator[tuple[str, Reply, Memory]]:
         """As ``_answers``, but all clients train before the first answer leaves, and hostile ones forge theirs."""
         clients: list[Client] = []
         trained: dict[int, Trained] = {}
@@ -306,12 +309,15 @@ class Federation:
             answer = client.trained(sent[self._index[peer]])
             if isinstance(answer, Job):
                 raise LocalProtocolError("attacks are made on one leg of training (config refuses others)")
-            yield peer, answer, Memory(client.state.index, client.state.memory, client.state.private)
+            state = client.state
+            yield peer, answer, Memory(state.index, state.memory, state.private, state.feedback)
 
     def _client(self, peer: str) -> Client:
         index = self._index[peer]
-        held = self.memories.get(index)
-        state = ClientState(index) if held is None else ClientState(index, memory=held.memory, private=held.private)
+        # every client that follows holds the announced model to the bit (tests/federation), so one object serves all
+        state, known = ClientState(index, held=self.server.announced), self.memories.get(index)
+        if known is not None:
+            state = replace(state, memory=known.memory, private=known.private, feedback=known.feedback)
         return Client(self.plan, self.experiment.seed, state, self.server.prepared)
 
     def _rows(self, peer: str) -> LocalData:
@@ -341,6 +347,14 @@ def late_clients(clients: int, share: float, seed: int) -> frozenset[int]:
     """The clients that never take part, drawn by the seed: they join when all is trained (evaluation)."""
     count = round(share * clients)
     return frozenset(int(i) for i in stream(seed, "late").choice(clients, size=count, replace=False))
+
+
+def _plain(arriving: Iterator[tuple[str, Reply]]) -> Iterator[tuple[str, Answer]]:
+    """What enters a secure sum: numbers, never bytes of one client."""
+    for peer, answer in arriving:
+        if isinstance(answer, Coded):
+            raise LocalProtocolError("a secure sum takes numbers, not one client's bytes")
+        yield peer, answer
 
 
 def _in_order(

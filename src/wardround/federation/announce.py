@@ -1,0 +1,81 @@
+"""Who holds which version of the announced model, and who is due in a round: the server's memory of its peers' links.
+
+A peer's class of link comes from ``[compress] class_clients``, a pattern of names per class. A class whose chain costs more than
+its budget takes part in one round of ``every``, each peer in its own turn: under a secure sum all must send the same
+coordinates, so a slow link sends less often and never less.
+What it does not do: choose chains (compress/budget.py), write differences (compress/downlink.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+
+from wardround.compress.downlink import Announced
+from wardround.compress.table import Compress
+from wardround.federation.coding import Coder
+
+UNKNOWN = -1
+PATIENCE = 3
+"""A peer that let this many exchanges pass without an answer may have lost its state: it gets a snapshot."""
+
+
+class Reached:
+    """What the server knows of its ``peers``; ``versions`` as stored, in the peers' order."""
+
+    def __init__(self, peers: Sequence[str], versions: Sequence[int], compress: Compress) -> None:
+        known = versions or [UNKNOWN] * len(peers)
+        self._versions = dict(zip(peers, known, strict=True))
+        self._links = {peer: link_of(peer, compress) for peer in peers}
+        self._turn = {peer: number for number, peer in enumerate(peers)}
+        self._missed: dict[str, int] = {}
+
+    def versions(self) -> tuple[int, ...]:
+        """To be stored; nothing where no peer holds any."""
+        found = tuple(self._versions.values())
+        return found if any(version != UNKNOWN for version in found) else ()
+
+    def link(self, peer: str) -> int:
+        """The peer's class: 0 where no class names it."""
+        return self._links.get(peer, 0)
+
+    def holds(self, peer: str, held: Announced | None) -> None:
+        """The peer has answered, so it has followed to the newest version."""
+        self._missed.pop(peer, None)
+        if held is not None:
+            self._versions[peer] = held.version
+
+    def missed(self, peers: Iterable[str]) -> None:
+        """These did not answer."""
+        for peer in peers:
+            self._missed[peer] = self._missed.get(peer, 0) + 1
+            if self._missed[peer] >= PATIENCE:
+                self._versions[peer] = UNKNOWN
+
+    def forget(self, peers: Iterable[str]) -> None:
+        """These may hold nothing any more."""
+        for peer in peers:
+            self._versions[peer] = UNKNOWN
+
+    def groups(self, peers: Sequence[str]) -> list[tuple[tuple[int | None, int], tuple[str, ...]]]:
+        """((version or None, class), peers): who gets the same message, in the order of the peers."""
+        found: dict[tuple[int | None, int], list[str]] = {}
+        for peer in peers:
+            version = self._versions[peer]
+            found.setdefault((None if version == UNKNOWN else version, self.link(peer)), []).append(peer)
+        return [(key, tuple(same)) for key, same in found.items()]
+
+    def due(self, reachable: Sequence[str], round_: int, coder: Coder | None, minimum: int) -> tuple[str, ...]:
+        """Those of ``reachable`` whose turn it is; all of them where fewer than ``minimum`` would be left."""
+        if coder is None:
+            return tuple(reachable)
+        here = tuple(p for p in reachable if (round_ + self._turn[p]) % coder.links[self.link(p)].every == 0)
+        return here if len(here) >= minimum else tuple(reachable)
+
+
+def link_of(peer: str, compress: Compress) -> int:
+    """The number of the first class whose pattern fits ``peer``, counted from 1; 0: none does."""
+    for number, pattern in enumerate(compress.class_clients, 1):
+        if fnmatchcase(peer, pattern):
+            return number
+    return 0

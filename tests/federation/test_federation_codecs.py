@@ -1,0 +1,361 @@
+"""Codecs in the round: two ends wired in memory, catching up, error feedback over restarts, what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from federation_pair import SEED, Pair, make_plan, with_schedule  # type: ignore[import-not-found]
+
+from wardround.compress.budget import Ring
+from wardround.compress.codec import Codec
+from wardround.compress.feedback import ErrorFeedback
+from wardround.compress.quantise import Float32, Integer
+from wardround.compress.sparsify import SparseTernary, TopK
+from wardround.compress.supports import Importance, RandomK
+from wardround.compress.table import Compress
+from wardround.errors import DecodeError, RemoteProtocolError
+from wardround.events import Measured
+from wardround.federation import coding, cohorts
+from wardround.federation.algorithms import FedNova, FedProx, Scaffold
+from wardround.federation.client import Client
+from wardround.federation.coding import Coded, take_varint, varint
+from wardround.federation.messages import Answer, AskTraining
+from wardround.federation.plan import Plan
+from wardround.federation.server import Phase, Server
+from wardround.training.models import Mlp
+from wardround.wire import decode, encode
+
+STC = Compress(up=(ErrorFeedback(), SparseTernary(0.1)), down=(TopK(0.3), Integer(8)))
+SUPPORT = Compress(up=(Importance(0.3),), down=(Importance(0.3, weigh=False), Integer(8)))
+RING = Ring(8, 4)
+
+
+def coded(compress: Compress, *, ring: Ring | None = None, rounds: int = 5, **changes: Any) -> Plan:
+    plan = make_plan(model=Mlp(hidden=(8,)), **changes)
+    plan = replace(plan, compress=compress, identity=b"pair", ring=ring, protected=ring is not None)
+    scheduled: Plan = with_schedule(plan, rounds=rounds)
+    return scheduled
+
+
+class Secure(Pair):  # type: ignore[misc]
+    """A pair whose answers enter ideal secure sums: the server gets totals, not answers."""
+
+    def exchange(self, here: Any = None, silent: Any = ()) -> list[Any]:
+        total, peers = None, []
+        for peer, ask in self.ask(here).items():
+            if peer in set(silent):
+                continue
+            answer = self.reply(peer, ask)
+            assert isinstance(answer, Answer)
+            total = cohorts.add(total or cohorts.empty(answer.update.size, answer.counts.size), answer)
+            peers.append(peer)
+        assert total is not None
+        self.server.opened(peers, [total])
+        return self.close()  # type: ignore[no-any-return]
+
+
+# --- the law: nothing configured is nothing changed ---------------------------------------------------------------
+
+
+def test_an_empty_table_is_todays_model_to_the_bit() -> None:
+    plain, empty = Pair(make_plan()).run(), Pair(replace(make_plan(), compress=Compress(), identity=b"x")).run()
+    np.testing.assert_array_equal(plain.server.parameters, empty.server.parameters)
+    assert plain.downlink == empty.downlink
+    assert plain.server.announced is None
+
+
+def test_lossless_codecs_give_todays_model_to_rounding() -> None:
+    plain = Pair(with_schedule(make_plan(model=Mlp(hidden=(8,))), rounds=5)).run()
+    whole = Pair(coded(Compress(up=(Float32(),)))).run()
+    np.testing.assert_allclose(whole.server.parameters, plain.server.parameters, atol=1e-6)
+
+
+def test_under_a_secure_sum_an_empty_uplink_gives_the_mean_of_updates() -> None:
+    down = Compress(down=(Float32(),))
+    both = [Secure(coded(down, ring=RING)).run(), Pair(coded(Compress(up=(Float32(),)))).run()]
+    np.testing.assert_allclose(both[0].server.parameters, both[1].server.parameters, atol=2e-2)  # what the reach cuts
+
+
+# --- two ends agree -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "compress", [STC, SUPPORT, Compress(up=(Integer(8, 256),)), Compress(down=(TopK(0.1), Integer(8)))]
+)
+def test_clients_and_server_hold_the_same_model(compress: Compress) -> None:
+    pair = Pair(coded(compress)).run()
+    held = pair.server.announced
+    assert held is not None
+    for client in pair.clients.values():
+        assert client.state.held is not None
+        assert encode(client.state.held) == encode(held)
+    np.testing.assert_array_equal(pair.server.outcome().parameters, held.model)
+
+
+@pytest.mark.parametrize("compress", [STC, SUPPORT])
+def test_restarting_every_machine_after_every_step_changes_nothing(compress: Compress) -> None:
+    straight, broken = Pair(coded(compress)).run(), Pair(coded(compress), restart=True).run()
+    assert straight.server.to_bytes() == broken.server.to_bytes()
+    assert {n: c.to_bytes() for n, c in straight.clients.items()} == {
+        n: c.to_bytes() for n, c in broken.clients.items()
+    }
+
+
+def test_the_model_learns_through_a_narrow_pipe() -> None:
+    pair = Pair(coded(STC, rounds=30), sizes=(80, 60, 90, 70)).run()
+    scores = [event.macro_f1 for event in pair.events if isinstance(event, Measured)]
+    assert scores[-1] > 0.75
+    assert scores[-1] > scores[0]
+
+
+def test_an_open_answer_is_smaller_than_the_update_and_says_weight_loss_and_steps() -> None:
+    pair = Pair(coded(STC)).until(Phase.TRAINING)
+    asks = pair.ask()
+    answer = pair.reply("gw0", asks["gw0"])
+    assert isinstance(answer, Coded)
+    assert len(encode(answer)) < pair.server.parameters.size
+    (weight, loss, steps), code = coding.unpack(answer)
+    assert (weight, steps) == (20, 3)
+    assert loss > 0
+    assert len(code) <= pair.server.prepared.coder.links[0].message_bytes
+
+
+# --- clients that miss rounds -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compress", [STC, SUPPORT])
+def test_a_client_that_was_away_catches_up_with_one_message(compress: Compress) -> None:
+    pair = Pair(coded(compress, rounds=12)).until(Phase.TRAINING)
+    pair.exchange()
+    for _ in range(3):
+        pair.exchange(here=pair.names[:3])
+    pair.exchange()
+    held = [encode(client.state.held) for client in pair.clients.values()]
+    assert len(set(held)) == 1
+
+
+def test_differences_are_sent_where_they_are_shorter_and_a_snapshot_to_who_never_came() -> None:
+    pair = Pair(coded(STC, rounds=12)).until(Phase.TRAINING)
+    pair.exchange(here=pair.names[:3])
+    first, again = pair.ask()["gw3"], pair.server.repeat()
+    d = pair.server.parameters.size
+    assert len(first.model) > 4 * d
+    known = next(send for send in again.send if "gw0" in send.peers)
+    assert len(known.message.model) < d
+    assert first.parameters.size == known.message.parameters.size == 0
+
+
+def test_an_answer_that_was_lost_leaves_the_server_behind_and_the_client_skips_what_it_has() -> None:
+    pair = Pair(coded(STC, rounds=12)).until(Phase.TRAINING)
+    pair.exchange()
+    asks = pair.ask()
+    pair.reply("gw0", asks["gw0"])  # follows and answers, and the answer never comes
+    for peer in pair.names[1:]:
+        pair.deliver(peer, pair.reply(peer, asks[peer]))
+    pair.close()
+    pair.exchange()
+    assert len({encode(client.state.held) for client in pair.clients.values()}) == 1
+
+
+def test_a_client_without_its_state_gets_a_snapshot_after_three_silent_exchanges_or_when_told() -> None:
+    for told in (False, True):
+        pair = Pair(coded(STC, rounds=20)).until(Phase.TRAINING)
+        pair.exchange()
+        pair.clients["gw0"] = Client(pair.plan, SEED, replace(pair.clients["gw0"].state, held=None))
+        ask = pair.ask()["gw0"]
+        with pytest.raises(RemoteProtocolError, match="for a client that holds no model"):
+            pair.reply("gw0", ask)
+        for peer in pair.names[1:]:
+            pair.deliver(peer, pair.reply(peer, next(s.message for s in pair.server.repeat().send if peer in s.peers)))
+        pair.close()
+        if told:
+            pair.server.forget(["gw0"])
+        else:
+            pair.exchange(silent=["gw0"])
+            pair.exchange(silent=["gw0"])
+        pair.exchange()
+        assert len({encode(client.state.held) for client in pair.clients.values()}) == 1
+
+
+def test_a_round_that_was_given_up_leaves_model_support_and_versions_alone() -> None:
+    pair = Pair(coded(SUPPORT, rounds=12)).until(Phase.TRAINING)
+    pair.exchange()
+    before = pair.server.announced
+    pair.exchange(silent=pair.names)
+    assert pair.server.announced is before
+
+
+# --- under a secure sum -------------------------------------------------------------------------------------------
+
+
+def test_a_secure_sum_carries_the_numbers_of_the_support_and_nothing_else() -> None:
+    pair = Secure(coded(SUPPORT, ring=RING)).until(Phase.TRAINING)
+    d = pair.server.parameters.size
+    answer = pair.reply("gw0", pair.ask()["gw0"])
+    assert isinstance(answer, Answer)
+    assert answer.update.size == round(0.3 * d)
+    assert answer.counts.size == 5
+
+
+def test_the_secure_sum_s_model_is_the_open_one_s_where_nothing_is_cut() -> None:
+    secure = Secure(coded(SUPPORT, ring=RING, rounds=1)).until(Phase.TRAINING)
+    plain = Pair(coded(SUPPORT, rounds=1)).until(Phase.TRAINING)
+    secure.exchange()
+    plain.exchange()
+    got, want = secure.server.parameters, plain.server.parameters
+    np.testing.assert_allclose(got, want, atol=1e-6)
+
+
+def test_the_reach_follows_the_values_until_few_are_cut() -> None:
+    pair = Secure(coded(SUPPORT, ring=RING, rounds=25), sizes=(80, 60, 90, 70)).until(Phase.TRAINING)
+    reaches = []
+    while pair.server.phase is not Phase.DONE:
+        pair.exchange()
+        reaches.append(decode(pair.server.to_bytes(), type(pair.server._state)).carried.reach[0])
+    assert max(reaches) < 4.0
+    assert min(reaches) > 1e-4
+    assert len(set(reaches)) > 2
+
+
+@pytest.mark.parametrize("algorithm", [FedProx(), FedNova(), Scaffold()])
+def test_every_algorithm_s_block_travels(algorithm: Any) -> None:
+    up: tuple[Codec, ...] = (RandomK(0.5),)
+    open_pair = Pair(coded(Compress(up=up), algorithm=algorithm)).run()
+    secure = Secure(coded(Compress(up=up), ring=RING, algorithm=algorithm)).run()
+    for pair in (open_pair, secure):
+        assert np.isfinite(pair.server.parameters).all()
+        assert np.abs(pair.server.parameters).max() < 10
+
+
+def test_a_gateway_without_rows_says_so_in_a_few_bytes() -> None:
+    pair = Pair(coded(STC), sizes=(40, 24, 60, 1)).until(Phase.TRAINING)
+    answer = pair.reply("gw3", pair.ask()["gw3"])
+    assert isinstance(answer, Coded)
+    assert len(encode(answer)) <= 12
+    pair.deliver("gw3", answer)
+
+
+# --- classes of links ---------------------------------------------------------------------------------------------
+
+
+def test_each_class_of_link_has_its_own_chain_in_the_open() -> None:
+    budget = Compress(budget_bytes=400, classes=("slow",), class_bytes=(30,), class_clients=("gw[01]",))
+    pair = Pair(coded(budget)).until(Phase.TRAINING)
+    asks = pair.ask()
+    assert [asks[peer].link for peer in pair.names] == [1, 1, 0, 0]
+    sizes = {peer: len(coding.unpack(pair.reply(peer, asks[peer]))[1]) for peer in pair.names}
+    assert max(sizes["gw0"], sizes["gw1"]) <= 30
+    assert max(sizes["gw2"], sizes["gw3"]) <= 400
+    assert min(sizes["gw2"], sizes["gw3"]) > 30
+    for peer in pair.names:
+        pair.server.receive(peer, pair.reply(peer, asks[peer]), pair.now)
+    pair.close()
+    pair.run()
+
+
+def test_under_a_secure_sum_a_slow_class_sends_less_often_and_never_less() -> None:
+    ring = Ring(8, 4, overhead_bytes=50)
+    budget = Compress(budget_bytes=200, classes=("slow",), class_bytes=(40,), class_clients=("gw3",))
+    pair = Secure(coded(budget, ring=ring, rounds=12)).until(Phase.TRAINING)
+    every = pair.server.prepared.coder.links[1].every
+    assert every > 1
+    seen = []
+    while pair.server.phase is not Phase.DONE:
+        training = pair.server.phase is Phase.TRAINING
+        before = len(pair.downlink["gw3"])
+        pair.exchange()
+        if training:
+            seen.append(len(pair.downlink["gw3"]) - before)
+    assert sum(seen) == 12 // every
+    assert len({link.codecs for link in pair.server.prepared.coder.links}) == 1
+
+
+def test_where_too_few_are_due_all_are_asked() -> None:
+    ring = Ring(8, 4, overhead_bytes=50)
+    budget = Compress(budget_bytes=200, classes=("slow",), class_bytes=(40,), class_clients=("gw[123]",))
+    pair = Secure(coded(budget, ring=ring)).until(Phase.TRAINING)
+    for _ in range(4):
+        assert len(pair.ask()) >= 2
+        pair.close()
+        if pair.server.phase is not Phase.TRAINING:
+            pair.until(Phase.TRAINING)
+
+
+# --- what is refused ----------------------------------------------------------------------------------------------
+
+
+def damaged(answer: Coded) -> list[Coded]:
+    body = answer.body
+    at = take_varint(body, 0)[1]
+    return [
+        *(Coded(body[:cut]) for cut in range(at, len(body))),
+        Coded(body + b"\x00"),
+        Coded(body[:at] + varint(10**6) + body[at + 1 :]),  # a weight above the policy's
+        Coded(body[:at] + b"\x00" + body[at + 1 :]),  # weighs nothing and says more
+    ]
+
+
+def test_every_damaged_answer_is_refused_and_changes_nothing() -> None:
+    pair = Pair(coded(STC)).until(Phase.TRAINING)
+    good = pair.reply("gw0", pair.ask()["gw0"])
+    before = pair.server.to_bytes()
+    for bad in damaged(good):
+        with pytest.raises(RemoteProtocolError):
+            pair.deliver("gw0", bad)
+    assert pair.server.to_bytes() == before
+    pair.deliver("gw0", good)
+
+
+def test_a_plain_answer_is_no_answer_where_bytes_are_due_and_the_other_way_round() -> None:
+    pair = Pair(coded(STC)).until(Phase.TRAINING)
+    pair.ask()
+    d = pair.server.parameters.size
+    with pytest.raises(RemoteProtocolError, match="not how this exchange is answered"):
+        pair.deliver("gw0", Answer(pair.server.exchange, np.zeros(d, np.float32), np.zeros(5)))
+    plain = Pair(make_plan()).until(Phase.TRAINING)
+    plain.ask()
+    with pytest.raises(RemoteProtocolError, match="not how this exchange is answered"):
+        plain.deliver("gw0", coding.pack(plain.server.exchange, [1, 1, 1], b""))
+
+
+def test_a_client_refuses_a_damaged_model_and_stays_as_it_was() -> None:
+    pair = Pair(coded(STC, rounds=9)).until(Phase.TRAINING)
+    pair.exchange()
+    ask = pair.ask()["gw0"]
+    assert isinstance(ask, AskTraining)
+    before = pair.clients["gw0"].to_bytes()
+    for bad in (ask.model[:-1], ask.model + b"\x00", b"", ask.model[:9] + b"\xff" + ask.model[10:]):
+        with pytest.raises(RemoteProtocolError):
+            pair.clients["gw0"].receive(replace(ask, model=bad), pair.rows["gw0"], pair.engine())
+    with pytest.raises(DecodeError, match="link class 3"):
+        pair.clients["gw0"].receive(replace(ask, link=3), pair.rows["gw0"], pair.engine())
+    assert pair.clients["gw0"].to_bytes() == before
+
+
+def test_a_server_s_state_from_before_set_up_goes_on() -> None:
+    pair = Pair(coded(STC))
+    pair.server = Server.from_bytes(pair.plan, pair.policy, pair.names, SEED, pair.server.to_bytes())
+    pair.run()
+
+
+# --- golden bytes -------------------------------------------------------------------------------------------------
+
+
+def test_golden_bytes_of_an_open_answer() -> None:
+    answer = coding.pack(300, [1000, 70_000, 10], b"\x01\x02")
+    assert encode(answer).hex() == "5752014301" + "0000000a" + "ac02" + "e807" + "f0a204" + "0a" + "0102"
+    assert coding.unpack(answer) == ([1000, 70_000, 10], b"\x01\x02")
+    assert encode(coding.pack(300, [0], b"")).hex() == "5752014301" + "00000003" + "ac02" + "00"
+
+
+def test_equal_federations_send_equal_bytes() -> None:
+    def bodies() -> list[bytes]:
+        pair = Pair(coded(STC)).until(Phase.TRAINING)
+        pair.exchange()
+        asks = pair.ask()
+        return [encode(pair.reply(peer, ask)) for peer, ask in asks.items()]
+
+    assert bodies() == bodies()
