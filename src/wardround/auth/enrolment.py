@@ -181,12 +181,13 @@ class EnrolmentBytes:
 
 @dataclass(frozen=True)
 class Enrolled:
-    """What enrolment leaves on a device."""
+    """What enrolment leaves on a device. ``signed``: credential and descriptor as the registrar signed them, to be kept."""
 
     identity: DeviceIdentity
     credential: Credential
     descriptor: Descriptor
     member: SigningKey | None
+    signed: tuple[bytes, bytes] = (b"", b"")
 
 
 class Enrolment:
@@ -243,7 +244,7 @@ class Enrolment:
             raise AuthError("the credential is of another suite")
         self.state = after
         identity = DeviceIdentity(self.suite, self.anchor.federation, self._key, grant.psk, descriptor.public)
-        return Enrolled(identity, credential, descriptor, self._member)
+        return Enrolled(identity, credential, descriptor, self._member, (grant.credential, grant.descriptor))
 
     def to_bytes(self) -> bytes:
         return encode(

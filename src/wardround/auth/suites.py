@@ -39,6 +39,18 @@ SUITES: dict[int, Suite] = {
 DEFAULT = SUITES[2]
 
 
+def named(name: str) -> Suite:
+    """The suite of a name in a file or on the command line.
+
+    Raises:
+        UsageError: no such suite.
+    """
+    for each in SUITES.values():
+        if each.name.lower() == name.lower():
+            return each
+    raise UsageError(f"there is no suite {name!r}; there are {', '.join(s.name.lower() for s in SUITES.values())}")
+
+
 def suite(number: int) -> Suite:
     """The suite of a number in a credential or a federation's file.
 

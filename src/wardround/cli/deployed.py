@@ -11,6 +11,7 @@ from pathlib import Path
 
 import typer
 
+from wardround.cli.registrar import SECRET
 from wardround.events import Event, to_record
 
 FILE = typer.Argument(..., help="The federation, a TOML file.")
@@ -26,19 +27,17 @@ QUIET = typer.Option(False, "--quiet", "-q", help="Print nothing; the log is in 
 def keys(
     file: Path = FILE,
     data: Path | None = DATA,
-    gateway: str = typer.Option(
-        "", help="Make only this gateway's key, on its own machine, and print its public half."
-    ),
-    accept: list[str] = typer.Option([], metavar="NAME=KEY", help="Put a gateway's public key into the roster."),
+    coordinator: bool = typer.Option(False, help="Make the coordinator's keys only, on its own machine."),
     broker_config: bool = typer.Option(False, help="Print the accounts block for a broker of your own."),
+    passphrase: str = SECRET,
 ) -> None:
-    """Make certificates and keys for a federation: all of them (the lab), or one by one.
+    """Make a federation's keys: all parties' at once on one machine (the lab), or only the coordinator's.
 
-    Nothing is ever replaced. A gateway's kit is the TOML file, ca.pem and its own key file.
+    The lab's short cut makes the registrar, enrols every gateway and exports the roster. Nothing is ever replaced.
     """
     from wardround.drivers.nats import provisioning
 
-    for line in provisioning.keys(provisioning.Asked(file, data, gateway, tuple(accept), broker_config)):
+    for line in provisioning.keys(provisioning.Asked(file, data, coordinator, broker_config, passphrase)):
         typer.echo(line)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wardround.auth.choice import NoAuth
 from wardround.config import Experiment, parse
 from wardround.drivers.strategies import full
 from wardround.drivers.world import build
@@ -105,6 +106,13 @@ def read(path: Path) -> Federation:
             f"{path}: processes carry plain sums only so far, the committee of [secagg] {federation.secagg.name} is not on the "
             f'broker yet: add [secagg] with use = "plain" (the coordinator then sees each answer), or simulate',
         )
+    if isinstance(federation.auth, NoAuth):
+        raise ConfigError(
+            f'{path}: [auth] use = "none" is for comparison in simulations: a deployed federation authenticates its gateways; '
+            f"leave the table away for x-wing",
+        )
+    if federation.auth.revoke:
+        raise ConfigError(f"{path}: [auth] revoke is a scenario for simulations: use wardround registry revoke NAME")
     if federation.gateway.own_data and not federation.broker.gateways:
         raise ConfigError(f"{path}: [gateway] own_data = true needs the names of the gateways: set [broker] gateways")
     return federation

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 COORDINATOR = "coordinator"
 AUTHORITY_DAYS = 3650
 BROKER_DAYS = 825  # what TLS clients accept at most
-PUBLIC_LENGTH = 56
 
 
 @dataclass(frozen=True)
@@ -116,39 +115,25 @@ def make(folder: KeyFolder, gateways: Sequence[str], hosts: Sequence[str]) -> li
     return made
 
 
-def accept(folder: KeyFolder, owner: str, public: str) -> None:
-    """Put a key that a gateway made itself into the roster: its seed never leaves it.
-
-    Raises:
-        UsageError: that is not a public user key.
-    """
-    if not (len(public) == PUBLIC_LENGTH and public.startswith("U") and public.isalnum()):
-        raise UsageError(f"{public!r} is not a gateway's public key: 56 letters and digits that begin with U")
-    folder.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    roster = folder.roster() if (folder.path / "roster.json").exists() else {}
-    write_atomic(folder.path / "roster.json", to_json({**roster, owner: public}))
-
-
-def make_own(folder: KeyFolder, owner: str) -> str:
-    """A gateway makes its own key, on its own machine; returns the public half for the coordinator.
-
-    Raises:
-        UsageError: it has one already.
-    """
-    folder.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if folder.seed_file(owner).exists():
-        raise UsageError(f"{folder.seed_file(owner)} is there already: delete it if a new key is wanted")
-    seed, public = new_key()
-    _secret(folder.seed_file(owner), seed.encode())
-    return public
-
-
 def new_key() -> tuple[str, str]:
     """(seed, public key) of a new nkey."""
     import nkeys  # type: ignore[import-untyped]
 
     seed = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)
     return seed.decode(), nkeys.from_seed(bytearray(seed)).public_key.decode()
+
+
+def public_of(seed: str) -> str:
+    """The public key of a seed."""
+    import nkeys
+
+    return str(nkeys.from_seed(bytearray(seed.encode())).public_key.decode())
+
+
+def keep_seed(folder: KeyFolder, owner: str, seed: str) -> None:
+    """Write an owner's seed where there is none."""
+    if not folder.seed_file(owner).exists():
+        _secret(folder.seed_file(owner), seed.encode())
 
 
 def _secret(path: Path, data: bytes) -> None:

@@ -1,16 +1,23 @@
-"""`wardround keys`: who gets which key, in the lab all at once, in a hospital one by one."""
+"""`wardround keys` and `wardround enrol`: who gets which key, in the lab all at once, in a hospital each on its own machine."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from wardround.auth.choice import NoAuth
+from wardround.auth.suites import Suite
 from wardround.config import nearest
 from wardround.drivers.nats.brokerconfig import accounts
 from wardround.drivers.nats.deployment import Federation, load, read, roster, token
-from wardround.drivers.nats.keys import COORDINATOR, KeyFolder, accept, make, make_own
+from wardround.drivers.nats.enrolling import EXPORT, Lab, Site, answer, server_key
+from wardround.drivers.nats.keys import COORDINATOR, KeyFolder, make
+from wardround.drivers.store.registrar import ANCHOR, Registrar, read_anchor, read_export
 from wardround.errors import UsageError
+
+REGISTRAR = "registrar"
 
 
 @dataclass(frozen=True)
@@ -19,9 +26,23 @@ class Asked:
 
     file: Path
     data: Path | None = None
-    gateway: str = ""
-    accept: tuple[str, ...] = ()
+    coordinator: bool = False
     broker_config: bool = False
+    passphrase: str = ""
+
+
+@dataclass(frozen=True)
+class Enrol:
+    """The command line of `wardround enrol`: a ``token`` begins, an ``answer`` ends; ``registrar``: both at once, here."""
+
+    file: Path
+    name: str
+    data: Path | None = None
+    token: str = ""
+    answer: str = ""
+    committee: bool = False
+    registrar: Path | None = None
+    passphrase: str = ""
 
 
 def keys(asked: Asked) -> Iterator[str]:
@@ -32,34 +53,114 @@ def keys(asked: Asked) -> Iterator[str]:
     """
     federation = read(asked.file)
     folder = KeyFolder(asked.file.parent / federation.broker.keys)
-    names = roster(federation, None if federation.broker.gateways else load(federation, asked.data))
-    if asked.gateway:
-        yield f"{asked.gateway}={make_own(folder, token(_place(names, asked.gateway)))}"
-    elif asked.accept:
-        for each in asked.accept:
-            name, _, public = each.partition("=")
-            accept(folder, token(_place(names, name)), public)
-            yield f"{name} is in the roster"
-    elif asked.broker_config:
+    if asked.coordinator:
+        hosts = _hosts(federation)
+        made = [*make(folder, (), hosts), *server_key(folder, _suite(federation), asked.passphrase)]
+        yield from (f"made {path}" for path in made)
+        return
+    names = _names(federation, asked.data)
+    if asked.broker_config:
         yield accounts(_complete(folder, names), [token(i) for i in range(len(names))])
     else:
-        yield from _all(folder, federation, names)
+        yield from _all(asked.file, folder, federation, names)
 
 
-def _all(folder: KeyFolder, federation: Federation, names: Sequence[str]) -> Iterator[str]:
-    hosts = dict.fromkeys([federation.broker.host, "localhost", "127.0.0.1"])
-    for path in make(folder, names, list(hosts)):
+def enrol(asked: Enrol) -> Iterator[str]:
+    """One step of an enrolment; lines to print: the request as one word, or what was written.
+
+    Raises:
+        UsageError: the name, the token or the answer is wrong, or a step is out of turn.
+    """
+    federation = read(asked.file)
+    names = _names(federation, asked.data)
+    folder = KeyFolder(asked.file.parent / federation.broker.keys)
+    site = Site(folder, asked.name, token(_place(names, asked.name)), asked.passphrase)
+    if read_anchor(folder.path / ANCHOR).suite != _suite(federation).number:
+        raise UsageError(
+            f"{asked.file}: [auth] use = {federation.auth.name!r} is not the suite of this federation's anchor"
+        )
+    if asked.answer:
+        gateway = site.take(asked.answer)
+        yield f"{asked.name} is enrolled (serial {gateway.credential.serial}): {site.identity_file}"
+    elif asked.registrar is not None:
+        yield from _at_once(asked, site)
+    elif asked.token:
+        yield site.ask(asked.token, asked.committee)
+    else:
+        yield site.again()
+
+
+def answered(registrar: Path, request: str, passphrase: str = "") -> Iterator[str]:
+    """The registrar's answer to a gateway's request, as one word; standing exports are written anew.
+
+    Raises:
+        UsageError: it is not a request, or no registrar is there. AuthError: the token is not good (any more).
+    """
+    office = Registrar(registrar)
+    with closing(office.open(passphrase)) as registry:
+        yield answer(registry, request)
+        office.export(registry)
+
+
+def public_keys(folder: KeyFolder, owners: Mapping[str, str]) -> dict[str, str]:
+    """Public keys towards the broker by owner: those made here, and those that came with enrolments (``owners`` by name).
+
+    Raises:
+        UsageError: the registrar's export cannot be read.
+    """
+    known = folder.roster() if (folder.path / "roster.json").exists() else {}
+    if (folder.path / EXPORT).exists():
+        packed, _, _ = read_export(folder.path / EXPORT, read_anchor(folder.path / ANCHOR))
+        known |= {
+            owners[e.name]: e.broker for e in packed.entries if e.broker and e.name in owners and e.state != "revoked"
+        }
+    return known
+
+
+def owners_of(names: Sequence[str]) -> dict[str, str]:
+    """Owner (token) by gateway's name."""
+    return {name: token(i) for i, name in enumerate(names)}
+
+
+def _at_once(asked: Enrol, site: Site) -> Iterator[str]:
+    registrar = Registrar(asked.registrar or Path())
+    with closing(registrar.open(asked.passphrase)) as registry:
+        gateway = site.take(answer(registry, site.ask(asked.token, asked.committee)))
+        registrar.export(registry)
+    yield f"{asked.name} is enrolled (serial {gateway.credential.serial}): {site.identity_file}"
+
+
+def _all(file: Path, folder: KeyFolder, federation: Federation, names: Sequence[str]) -> Iterator[str]:
+    for path in make(folder, names, _hosts(federation)):
+        yield f"made {path}"
+    lab = Lab(Registrar(file.parent / REGISTRAR), folder, federation.name, _suite(federation))
+    for path in lab.enrol_all(list(owners_of(names).items())):
         yield f"made {path}"
     for index, name in enumerate(names):
         yield f"{token(index)}  {name}"
 
 
+def _names(federation: Federation, data: Path | None) -> tuple[str, ...]:
+    return roster(federation, None if federation.broker.gateways else load(federation, data))
+
+
+def _hosts(federation: Federation) -> list[str]:
+    return list(dict.fromkeys([federation.broker.host, "localhost", "127.0.0.1"]))
+
+
+def _suite(federation: Federation) -> Suite:
+    if isinstance(federation.auth, NoAuth):
+        raise UsageError('[auth] use = "none" is for simulations: a deployed federation authenticates')
+    return federation.auth.suite
+
+
 def _complete(folder: KeyFolder, names: Sequence[str]) -> dict[str, str]:
-    public = folder.roster()
+    public = public_keys(folder, owners_of(names))
     missing = [name for i, name in enumerate(names) if token(i) not in public]
     if missing or COORDINATOR not in public:
         raise UsageError(
-            f"no public key of {', '.join(missing) or COORDINATOR} yet: wardround keys FILE --accept NAME=KEY"
+            f"no public key of {', '.join(missing) or COORDINATOR} yet: gateways bring theirs when they enrol, "
+            f"the coordinator's comes from wardround keys FEDERATION.toml --coordinator",
         )
     return public
 

@@ -237,6 +237,11 @@ class Registry:
             stored = fact(connection, DESCRIPTOR)
         return bytes(stored.data) if stored else b""
 
+    def epoch(self) -> int:
+        """The epoch of the server's present key; 0 before the first."""
+        held = self._descriptor_now()
+        return held.epoch_from if held else 0
+
     def export(self) -> bytes:
         """The signed roster for the aggregation server: secret, because of the pre-shared keys."""
         issuing = self._keys()
@@ -382,6 +387,10 @@ class Registry:
         self._note(
             connection, act, ("state", row.device_id, f"{standing.state} was {row.state}; {reason}".rstrip("; "))
         )
+
+    def _descriptor_now(self) -> Descriptor | None:
+        with self._engine.begin() as connection:
+            return self._descriptor(fact(connection, DESCRIPTOR))
 
     def _descriptor(self, stored: Row[Any] | None) -> Descriptor | None:
         if stored is None or not stored.data:

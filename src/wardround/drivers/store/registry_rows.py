@@ -67,8 +67,8 @@ def find(connection: Connection, which: str) -> Row[Any]:
     if not rows and len(which) >= 4:
         rows = connection.execute(select(DEVICES).where(DEVICES.c.device_id.startswith(which, autoescape=True))).all()
     if len(rows) != 1:
-        count = "no device" if not rows else f"{len(rows)} devices"
-        raise UsageError(f"{count} match {which!r}; wardround registry list shows names and ids")
+        count, verb = ("no device", "matches") if not rows else (f"{len(rows)} devices", "match")
+        raise UsageError(f"{count} {verb} {which!r}; wardround registry list shows names and ids")
     return rows[0]
 
 
