@@ -53,12 +53,17 @@ def plan(experiment: Experiment, table: Table) -> Plan:
     """What server and clients agree on before the first message.
 
     Raises:
-        ConfigError: the model learns from normal traffic alone, and the labels do not say just normal or attack.
+        ConfigError: the model (or exposure) knows normal and attack alone, and the labels say more than that.
     """
     if experiment.model.unsupervised and (table.labels.benign is None or len(table.labels.names) != 2):
         raise ConfigError(
             f"[model] {experiment.model.name} tells attacks from normal traffic, the labels are "
             f'{", ".join(table.labels.names)}: set [data] labels = "binary"'
+        )
+    if experiment.training.exposure and (table.labels.benign is None or len(table.labels.names) != 2):
+        raise ConfigError(
+            "[training] exposure invents attacks of no class, the labels are "
+            f'{", ".join(table.labels.names)}: set [data] labels = "binary", or exposure = 0'
         )
     r = experiment.rounds
     return Plan(

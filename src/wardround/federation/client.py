@@ -28,6 +28,7 @@ from wardround.federation.coding import Coded, Sender
 from wardround.federation.messages import Answer, Ask, AskErrors, AskMeasures, AskStatistics, AskTraining, Reply
 from wardround.federation.plan import Plan, Prepared, label_offset, prepare
 from wardround.rng import stream
+from wardround.training.exposure import expose
 from wardround.training.task import Engine, Job, Rows, Trained
 from wardround.wire import decode, encode, message
 
@@ -183,6 +184,9 @@ class Client:
         rows = data.prepared("train", prepared)
         if self._plan.model.unsupervised and self._plan.labels.benign is not None:
             rows = pipeline.only(rows, self._plan.labels.benign)
+        if self._plan.training.exposure and self._plan.labels.benign is not None:
+            invented = stream(self._seed, "exposure", self._state.index, ask.round)
+            rows = expose(rows, self._plan.labels.benign, self._plan.training.exposure, invented)
         correction = self._plan.algorithm.correct(self._state.memory, ask.broadcast)
         base = Job(
             client=self._state.index,

@@ -48,6 +48,8 @@ class LocalTraining:
             the model less (Menon et al., ICLR 2021; Zhang et al., ICML 2022); 0: plain cross-entropy.
         adjustment_floor: part of the federation's shares mixed into a client's own before the logarithm; bounds what a
             class that the client does not have is pushed by.
+        exposure: invented rows beside the benign ones, as a share of a client's rows, that the detector learns to call attacks
+            (training/exposure.py): against attacks nobody has labelled. Needs ``labels = "binary"``; 0: none.
     """
 
     engine: Literal["stacked", "torch"] = "stacked"
@@ -62,6 +64,7 @@ class LocalTraining:
     class_weighting: Literal["none", "balanced", "sqrt"] = "none"
     logit_adjustment: float = 0.0
     adjustment_floor: float = 0.05
+    exposure: float = 0.0
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("steps", 0), ("batch_size", 1)):
@@ -71,7 +74,7 @@ class LocalTraining:
             raise ValueError(f"learning_rate must be above 0, not {self.learning_rate}")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must be at least 0 and below 1, not {self.momentum}")
-        for name in ("weight_decay", "clip_norm", "logit_adjustment"):
+        for name in ("weight_decay", "clip_norm", "logit_adjustment", "exposure"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
         if not 0 < self.adjustment_floor <= 1:

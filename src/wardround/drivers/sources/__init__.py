@@ -11,10 +11,12 @@ from wardround.drivers.sources.edge_iiotset import EdgeIiotset
 from wardround.drivers.sources.hospital import Hospital
 from wardround.drivers.sources.iot23 import Iot23
 from wardround.drivers.sources.nbaiot import NBaIot
+from wardround.drivers.sources.site import SiteWindows
 from wardround.drivers.sources.ton_iot import TonIot
 from wardround.drivers.sources.wustl_ehms import WustlEhms
 from wardround.drivers.sources.xiomt import XIomt
 
 SOURCES: dict[str, type] = {
-    source.name: source for source in (Hospital, CicIomt2024, WustlEhms, Iot23, TonIot, NBaIot, XIomt, EdgeIiotset)
+    source.name: source
+    for source in (Hospital, CicIomt2024, WustlEhms, Iot23, TonIot, NBaIot, XIomt, EdgeIiotset, SiteWindows)
 }

@@ -1,0 +1,384 @@
+r"""All detectors beside each other: each with its own share of the false-alarm budget, one incident machine behind.
+
+    windows -> model    (the federation's classifier: scorer.py)      score  \
+            -> guard    (its second: benign or not, exposure.py)      score   |
+            -> baseline (this device type's own normal: baseline.py)  score   > threshold of its share -> finding -> incidents.py
+            -> volume   (this device's own rates: volume.py)          score  /
+            -> arp      (bindings: arp.py)                            conflict ------------------------/
+
+A share of a rate r is r_d = share_d * r, so the union of alarms on benign windows is at most r however the detectors depend on
+one another (Boole's inequality). A detector without a basis for its threshold is silent and says so (``status``).
+Sans-IO: windows in, an ``Assessment`` out; ``to_bytes`` is everything a restart needs but the bundle and the baselines, which
+drivers keep as files. Laws: a restart between any two batches changes nothing; scores do not depend on the cut into batches.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from wardround.arrays import F32, F64, I64, Bool
+from wardround.detect import explain, volume
+from wardround.detect.arp import Bindings, Conflict
+from wardround.detect.baseline import Baseline
+from wardround.detect.findings import Finding, Flow, Reason
+from wardround.detect.incidents import Change, Incidents, Policy
+from wardround.detect.inventory import Inventory
+from wardround.detect.scorer import Scorer
+from wardround.detect.tags import ANOMALY, family
+from wardround.detect.thresholds import Calibration
+from wardround.detect.volume import MEASURES, Volume
+from wardround.errors import UsageError
+from wardround.traffic.packets import address_text
+from wardround.traffic.windows import Windows
+from wardround.training.bundle import Bundle
+from wardround.training.metrics import error_scale
+from wardround.wire import decode, encode, message
+
+MODELS = ("model", "guard")
+DETECTORS = (*MODELS, "baseline", "volume")
+STRONG = 10.0
+"""A score that a rate so many times smaller would catch too has two votes."""
+SPREADS = 2.0
+"""What stands for that where no counts are known: so far above the threshold, on the detector's own scale."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """``rate``: alarms on benign device-windows, of all detectors together; ``shares``: of each of ``DETECTORS``."""
+
+    rate: float = 0.005
+    shares: tuple[float, ...] = (0.3, 0.3, 0.2, 0.2)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate < 0.5:
+            raise ValueError(f"the false-alarm rate must lie between 0 and 0.5, not {self.rate}")
+        if len(self.shares) != len(DETECTORS) or min(self.shares) <= 0 or sum(self.shares) > 1 + 1e-9:
+            raise ValueError(f"shares should be {len(DETECTORS)} positive numbers that sum to at most 1: {self.shares}")
+
+    def of(self, detector: str) -> float:
+        """The detector's own rate."""
+        return self.rate * self.shares[DETECTORS.index(detector)]
+
+
+@dataclass(frozen=True, eq=False)
+class Assessment:
+    """What came of a batch: scores of each detector [n] (NaN: silent on that row), which rows alarm [n], the number of the
+    incident that a row belongs to [n] (0: none), what changed.
+    """
+
+    scores: Mapping[str, F64]
+    alarm: Bool
+    incident: I64
+    findings: tuple[Finding, ...]
+    changes: tuple[Change, ...]
+
+
+@message(0x440D)
+@dataclass(frozen=True, eq=False)
+class _Entry:
+    detector: str
+    type: str
+    calibration: Calibration
+
+
+@message(0x440E)
+@dataclass(frozen=True, eq=False)
+class _Saved:
+    incidents: bytes
+    volume: bytes
+    bindings: bytes
+    inventory: bytes
+    calibrations: tuple[_Entry, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Knowledge:
+    """What training and calibration gave: bundles under "model" and "guard" (either may be absent), baselines by device type
+    ("" for all), and calibrations by (detector, device type); the type "" is for all types without one of their own.
+    """
+
+    bundles: Mapping[str, Bundle] = field(default_factory=dict)
+    baselines: Mapping[str, Baseline] = field(default_factory=dict)
+    calibrations: Mapping[tuple[str, str], Calibration] = field(default_factory=dict)
+    budget: Budget = field(default_factory=Budget)
+
+
+class Detector:
+    """One site's detector.
+
+    Raises:
+        UsageError: the bundle cannot score (no benign class), or its schema has another width than a baseline.
+    """
+
+    def __init__(self, knowledge: Knowledge | None = None, policy: Policy | None = None) -> None:
+        self.incidents = Incidents(policy)
+        self.volume = Volume()
+        self.bindings = Bindings()
+        self.inventory = Inventory()
+        self.know(knowledge or Knowledge())
+
+    def know(self, knowledge: Knowledge) -> None:
+        """Go on with another model, other baselines, other thresholds; incidents and charts stay.
+
+        Raises:
+            UsageError: see the class.
+        """
+        try:
+            self.scorers = {name: Scorer(bundle) for name, bundle in knowledge.bundles.items() if name in MODELS}
+        except ValueError as error:
+            raise UsageError(f"this model cannot watch: {error}") from error
+        self.knowledge = knowledge
+        self._gradients = {
+            name: explain.Gradients(s) for name, s in self.scorers.items() if not s.bundle.model.unsupervised
+        }
+        self._values: dict[tuple[str, str], tuple[float, float]] = {}
+
+    def observe(self, windows: Windows) -> Assessment:
+        """Score ``windows`` and take their findings into incidents.
+
+        Raises:
+            UsageError: the windows' schema is not the model's.
+        """
+        self._same_schema(windows)
+        self.inventory.observe(windows)
+        for device in windows.devices:
+            self.incidents.learn(self.inventory.get(device).address, device)
+        types = [self.inventory.get(name).kind for name in windows.devices]
+        scores: dict[str, F64] = {name: np.full(len(windows), np.nan) for name in DETECTORS}
+        for name, scorer in self.scorers.items():
+            scores[name] = scorer.scores(windows.x)
+        self._baselines(windows, types, scores["baseline"])
+        scores["volume"], worst = self.volume.observe(windows)
+        alarm: Bool = np.zeros(len(windows), dtype=np.bool_)
+        findings = [self._conflict(c) for c in self.bindings.observe(windows.claims)]
+        for name in DETECTORS:
+            limits = np.array([self._limits(name, t) for t in types]).reshape(-1, 2)[windows.device]
+            over = np.flatnonzero(scores[name] > limits[:, 0])
+            alarm[over] = True
+            if len(over):
+                findings += self._findings(name, windows, scores[name], limits, worst)
+        findings.sort(key=lambda f: f.end)
+        changes = [self._explained(c, windows) for c in self.incidents.observe(findings)]
+        return Assessment(scores, alarm, self._numbers(windows, findings), tuple(findings), tuple(changes))
+
+    def tick(self, now: int) -> list[Change]:
+        """The clock: incidents close."""
+        return self.incidents.tick(now)
+
+    def calibration(self, detector: str, type_: str) -> Calibration:
+        """The one that counts for a device type."""
+        found = self.knowledge.calibrations
+        mine = found.get((detector, type_))
+        if mine is not None and mine.own:
+            return mine
+        general = found.get((detector, ""))
+        if general is not None:
+            return general
+        return mine or self._unlearnt(detector)
+
+    def status(self, type_: str) -> dict[str, str]:
+        """What each detector stands on for devices of ``type_``; for people."""
+        found = {name: self.calibration(name, type_).status for name in DETECTORS}
+        found |= {name: "no model yet" for name in MODELS if name not in self.scorers}
+        baseline = self._baseline(type_)
+        found["baseline"] = "no baseline yet" if baseline is None else f"{baseline.rows} windows; {found['baseline']}"
+        return found
+
+    def to_bytes(self) -> bytes:
+        return encode(
+            _Saved(
+                self.incidents.to_bytes(),
+                self.volume.to_bytes(),
+                self.bindings.to_bytes(),
+                self.inventory.to_bytes(),
+                tuple(_Entry(d, t, c) for (d, t), c in sorted(self.knowledge.calibrations.items(), key=lambda i: i[0])),
+            )
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes, knowledge: Knowledge, policy: Policy | None = None) -> Detector:
+        """``knowledge`` with the calibrations that ``data`` holds, unless it brings its own.
+
+        Raises:
+            DecodeError: not what ``to_bytes`` wrote.
+        """
+        saved = decode(data, _Saved)
+        held = {(e.detector, e.type): e.calibration for e in saved.calibrations}
+        found = Knowledge(knowledge.bundles, knowledge.baselines, knowledge.calibrations or held, knowledge.budget)
+        made = cls(found, policy)
+        made.incidents = Incidents.from_bytes(saved.incidents, policy)
+        made.volume = Volume.from_bytes(saved.volume)
+        made.bindings = Bindings.from_bytes(saved.bindings)
+        made.inventory = Inventory.from_bytes(saved.inventory)
+        return made
+
+    # --- inside
+
+    def _numbers(self, windows: Windows, findings: list[Finding]) -> I64:
+        """The incident of each row: its evidence, and every row of a device that has one open."""
+        mine = np.array([self.incidents.number(name) for name in windows.devices], dtype=np.int64)
+        found: I64 = mine[windows.device] if len(mine) else np.zeros(0, np.int64)
+        for f in findings:
+            if f.row >= 0 and not found[f.row]:
+                found[f.row] = self.incidents.number(self.incidents.subject(f))
+        return found
+
+    def _same_schema(self, windows: Windows) -> None:
+        for name, bundle in self.knowledge.bundles.items():
+            if bundle.schema != windows.schema.id:
+                raise UsageError(
+                    f"the {name} was trained on schema {bundle.schema[:12]}, these windows are {windows.schema.name} "
+                    f"({windows.schema.id[:12]}): use the features the federation trains with"
+                )
+        width = len(windows.schema.columns)
+        for type_, baseline in self.knowledge.baselines.items():
+            if baseline.features != width:
+                raise UsageError(
+                    f"the baseline of {type_ or 'all devices'} has {baseline.features} features, windows have {width}: "
+                    f"calibrate again"
+                )
+
+    def _baseline(self, type_: str) -> Baseline | None:
+        return self.knowledge.baselines.get(type_) or self.knowledge.baselines.get("")
+
+    def _baselines(self, windows: Windows, types: list[str], into: F64) -> None:
+        """Scores of each device type's baseline, where there is one."""
+        if not self.knowledge.baselines or not len(windows):
+            return
+        kinds = np.array(types, dtype=object)[windows.device]
+        for type_ in set(types):
+            baseline, rows = self._baseline(type_), np.flatnonzero(kinds == type_)
+            if baseline is not None and len(rows):
+                into[rows] = baseline.scores(windows.x[rows])
+
+    def _limits(self, detector: str, type_: str) -> tuple[float, float]:
+        """Threshold, and what has two votes."""
+        key = (detector, type_)
+        if key not in self._values:
+            c = self.calibration(detector, type_)
+            self._values[key] = c.value, max(c.stricter(STRONG), c.value + (0.0 if c.counted else SPREADS))
+        return self._values[key]
+
+    def _unlearnt(self, detector: str) -> Calibration:
+        """Before any benign window was counted: the bundle's own threshold, the charts' textbook limit, silence."""
+        bundle = self.knowledge.bundles.get(detector)
+        fixed = 0.0 if detector == "volume" else (None if bundle is None else bundle.threshold)
+        return Calibration(self.knowledge.budget.of(detector), fixed=math.nan if fixed is None else fixed)
+
+    def _findings(self, name: str, windows: Windows, scores: F64, limits: F64, worst: I64) -> list[Finding]:
+        """One for each row above its limit; ``limits`` [n, 2], ``worst`` [n] charts."""
+        over = np.flatnonzero(scores > limits[:, 0])
+        labels = self._labels(name, windows, over)
+        found = []
+        for i, row in enumerate(over.tolist()):
+            label, sends = labels[i], outward(windows, row)
+            if name == "volume":
+                measure = MEASURES[int(worst[row])]
+                label, sends = measure.label, not measure.fact.endswith("_in")
+            type_ = self.inventory.get(windows.name(row)).kind
+            p = float(self.calibration(name, type_).p_values(scores[row : row + 1])[0])
+            heavy = scores[row] > limits[row, 1]
+            most = name == "volume" and scores[row] >= math.log(volume.CAP / volume.LIMIT)
+            found.append(
+                Finding(
+                    start=int(windows.start[row]),
+                    end=int(windows.end[row]),
+                    device=windows.name(row),
+                    detector=name,
+                    label=label,
+                    family=family(label).name if label else ANOMALY.name,
+                    score=float(scores[row]),
+                    threshold=float(limits[row, 0]),
+                    p_value=p,
+                    weight=self.incidents.policy.rules.votes if most else 1 + bool(heavy),
+                    flow=flow(windows, row, sends),
+                    row=row,
+                )
+            )
+        return found
+
+    def _labels(self, name: str, windows: Windows, rows: I64) -> list[str]:
+        """The attack class that a model takes each of ``rows`` for; empty for what knows no kinds of attack."""
+        scorer = self.scorers.get(name)
+        if scorer is None or scorer.bundle.model.unsupervised or len(scorer.bundle.labels) == 2 or not len(rows):
+            return [""] * len(rows)
+        return [scorer.bundle.labels[code] for code in scorer.decide(windows.x[rows]).code.tolist()]
+
+    def _conflict(self, c: Conflict) -> Finding:
+        """ARP is deterministic: one conflict opens an incident on the claimant."""
+        return Finding(
+            start=c.time,
+            end=c.time,
+            device=c.claimant,
+            detector="arp",
+            label="ARP binding conflict",
+            family="arp-spoofing",
+            score=float(c.many),
+            threshold=0.0,
+            p_value=0.0,
+            weight=self.incidents.policy.rules.votes,
+            flow=Flow(address=c.address, peer=c.owner, outward=True),
+        )
+
+    def _explained(self, change: Change, windows: Windows) -> Change:
+        """``change`` with the reasons of the finding that brought it."""
+        f = change.finding
+        if f is None or change.kind == "closed":
+            return change
+        reasons = self._reasons(f, windows)
+        incident = self.incidents.explained(change.incident.subject, reasons)
+        return Change(change.kind, incident, f)
+
+    def _reasons(self, f: Finding, windows: Windows) -> tuple[Reason, ...]:
+        if f.detector == "arp":
+            return (Reason(f"devices claiming {f.flow.address}", 2.0, 1.0, 1.0, 1.0),)
+        columns = windows.schema.columns
+        type_ = self.inventory.get(f.device).kind
+        baseline, row = self._baseline(type_), windows.x[f.row]
+        if f.detector == "volume":
+            worst = next(i for i, m in enumerate(MEASURES) if m.label == f.label)
+            low, high = self.volume.usual(f.device, worst)
+            value = float(volume.rates(windows)[f.row, worst])
+            return (Reason(MEASURES[worst].text, value, low, high, 1.0),)
+        if f.detector == "baseline" and baseline is not None:
+            return explain.reasons(baseline.contributions(row), row, columns, baseline.quantiles)
+        scorer = self.scorers[f.detector]
+        usual = explain.usual(baseline, scorer.preprocessor)
+        if f.detector in self._gradients:
+            typical = explain.reference(baseline, scorer.preprocessor)
+            return explain.reasons(self._gradients[f.detector].columns(row, typical), row, columns, usual)
+        return explain.reasons(_errors(scorer, row), row, columns, usual)
+
+
+def flow(windows: Windows, row: int, sends: bool) -> Flow:
+    """The window's main exchange."""
+    a, b = windows.address[row].tolist(), windows.peer[row].tolist()
+    return Flow(
+        address=address_text(*a) if any(a) else "",
+        peer=address_text(*b) if any(b) else "",
+        port=int(windows.port[row]),
+        protocol=int(windows.protocol[row]),
+        outward=sends,
+    )
+
+
+def outward(windows: Windows, row: int) -> bool:
+    """Does the device of this window send more than it gets? Connections begun count triple, resets are answers."""
+    f = windows.facts
+    sent = int(f.packets_out[row]) + 2 * int(f.connections_out[row]) - int(f.resets_out[row])
+    got = int(f.packets_in[row]) + 2 * int(f.connections_in[row]) - int(f.resets_in[row])
+    return sent > got
+
+
+def _errors(scorer: Scorer, row: F32) -> F64:
+    """An autoencoder's normalised squared error of each raw column [f]."""
+    p, bundle = scorer.preprocessor, scorer.bundle
+    assert bundle.typical is not None
+    each = np.square(scorer.outputs(row[None]) - scorer.prepare(row[None]))[0] / error_scale(bundle.typical)
+    found = np.zeros(p.features)
+    np.add.at(found, np.concatenate([p.columns, p.words[:, 0], p.masks]), each)
+    return found

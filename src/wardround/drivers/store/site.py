@@ -1,0 +1,443 @@
+"""A site's store: windows, incidents, verdicts, baselines, models and the detector's state, in one SQLite file.
+
+    SITE/site.db   meta, windows, incidents, verdicts, baselines, models
+
+One writer of windows at a time (`wardround watch`; a lock says so); operators' commands write verdicts and settings beside it,
+and bump a counter that the watcher looks at. Bounded: ``keep_days`` and ``keep_windows``; beyond ``per_device_day`` only every
+tenth quiet window of a device. WAL with synchronous=FULL: a kill -9 leaves each batch whole or absent. What no table has a column
+for: payload, application fields, names of people.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wardround.arrays import F32, F64, I64, Bool
+from wardround.detect.baseline import Baseline
+from wardround.detect.incidents import Incident
+from wardround.drivers.sources.site import FILE, schema_record, stored_schema
+from wardround.errors import DataError, DecodeError, UsageError
+from wardround.traffic.table import Schema
+from wardround.traffic.windows import Windows
+from wardround.wire import decode, encode
+
+VERDICTS = ("true", "false", "expected")
+_TABLES = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS windows (
+  id INTEGER PRIMARY KEY, start INTEGER NOT NULL, end INTEGER NOT NULL, device TEXT NOT NULL, type TEXT NOT NULL,
+  x BLOB NOT NULL, score REAL, alarm INTEGER NOT NULL, incident INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS windows_by_end ON windows (end);
+CREATE TABLE IF NOT EXISTS incidents (
+  number INTEGER PRIMARY KEY, subject TEXT NOT NULL, state TEXT NOT NULL, severity INTEGER NOT NULL, family TEXT NOT NULL,
+  label TEXT NOT NULL, opened INTEGER NOT NULL, closed INTEGER NOT NULL, last_seen INTEGER NOT NULL,
+  verdict TEXT NOT NULL DEFAULT '', record TEXT NOT NULL, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS verdicts (
+  id INTEGER PRIMARY KEY, number INTEGER NOT NULL, verdict TEXT NOT NULL, class TEXT NOT NULL, note TEXT NOT NULL,
+  actor TEXT NOT NULL, time INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS baselines (type TEXT PRIMARY KEY, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS models (
+  version INTEGER PRIMARY KEY, slot TEXT NOT NULL, hash TEXT NOT NULL, round INTEGER NOT NULL, added INTEGER NOT NULL,
+  state TEXT NOT NULL, reason TEXT NOT NULL, body BLOB NOT NULL);
+"""
+
+
+@dataclass(frozen=True)
+class Retention:
+    """``keep_days`` of windows, at most ``keep_windows`` of them; ``per_device_day``: beyond so many quiet windows of one device
+    in a day only every tenth is kept.
+    """
+
+    keep_days: float = 14.0
+    keep_windows: int = 500_000
+    per_device_day: int = 4_000
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """Windows as they come back: x [n, f], start, end [n] ns, device and type names [n], alarm [n], incident [n] (0: none),
+    verdict [n].
+    """
+
+    x: F32
+    start: I64
+    end: I64
+    device: tuple[str, ...]
+    type: tuple[str, ...]
+    alarm: Bool
+    incident: I64
+    verdict: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.end)
+
+    @property
+    def benign(self) -> Bool:
+        """Which windows [n] are taken for normal: quiet ones in no incident, and those an operator called so."""
+        said = np.array([v in {"false", "expected"} for v in self.verdict], dtype=np.bool_)
+        found: Bool = said | (~self.alarm & (self.incident == 0))
+        return found
+
+    @property
+    def attack(self) -> Bool:
+        """Which windows [n] an operator called an attack."""
+        return np.array([v == "true" for v in self.verdict], dtype=np.bool_)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """An operator's word: one of ``VERDICTS``; ``class_``: the attack's class, where it was told; ``time``: ns."""
+
+    verdict: str
+    class_: str
+    note: str
+    actor: str
+    time: int
+
+
+@dataclass(frozen=True)
+class Shelving:
+    """How a bundle comes to the shelf: ``slot`` model or guard, the federation's ``round``, its first ``state`` and why."""
+
+    slot: str
+    round: int
+    state: str
+    reason: str
+    time: int
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """One model of the shelf. ``state``: candidate, active, retired or refused."""
+
+    version: int
+    slot: str
+    hash: str
+    round: int
+    added: int
+    state: str
+    reason: str
+
+
+@dataclass
+class SiteStore:
+    """The store in ``folder``; ``watching``: take the writer's lock.
+
+    Raises:
+        UsageError: the folder cannot be written, another watcher owns it, or the file is not a store.
+    """
+
+    folder: Path
+    watching: bool = False
+    retention: Retention = field(default_factory=Retention)
+    _counts: dict[tuple[str, int], int] = field(default_factory=dict)
+    _lock: int = -1
+
+    def __post_init__(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if self.watching:
+                self._lock = os.open(self.folder / "watch.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise UsageError(
+                f"the site folder {self.folder} cannot be written: {error}; choose another with --site"
+            ) from error
+        if self.watching:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                os.close(self._lock)
+                raise UsageError(
+                    f"another wardround watch uses {self.folder}: stop it, or choose another --site"
+                ) from error
+        self._db = sqlite3.connect(self.folder / FILE, isolation_level=None, timeout=10.0)
+        try:
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.executescript(_TABLES)
+            (self.folder / FILE).chmod(0o600)
+        except (sqlite3.DatabaseError, OSError) as error:
+            self.close()
+            raise UsageError(f"{self.folder / FILE} cannot be used ({error}): move it away and start again") from error
+
+    def close(self) -> None:
+        self._db.close()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """All writes within are on the disk together, or none of them.
+
+        Raises:
+            DataError: the disk did not take them.
+        """
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
+            self._db.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise DataError(f"the site's store {self.folder / FILE} did not take a batch: {error}") from error
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    # --- meta
+
+    def get(self, name: str) -> bytes | None:
+        row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def put(self, name: str, value: bytes) -> None:
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+    @property
+    def settings(self) -> int:
+        """Counts operators' changes: the watcher reads them again when it moves."""
+        return int((self.get("settings") or b"0").decode())
+
+    def changed(self) -> None:
+        """An operator changed something."""
+        self.put("settings", str(self.settings + 1).encode())
+
+    # --- windows
+
+    def schema(self) -> Schema | None:
+        return stored_schema(self._db)
+
+    def adopt(self, schema: Schema) -> None:
+        """Windows of ``schema`` are stored from here on; windows of another are forgotten, they cannot be trained on together."""
+        held = self.schema()
+        if held is not None and held.id != schema.id:
+            self._db.execute("DELETE FROM windows")
+            self._db.execute("DELETE FROM baselines")
+        if held is None or held.id != schema.id:
+            self.put("schema", schema_record(schema))
+
+    def add(self, windows: Windows, types: Sequence[str], score: F64, alarm: Bool, incident: I64) -> None:
+        """Keep a batch, thinned as ``retention`` says; ``types`` by number of device."""
+        rows = []
+        x = np.ascontiguousarray(windows.x, dtype="<f4")
+        for row in range(len(windows)):
+            device, end = windows.name(row), int(windows.end[row])
+            quiet = not alarm[row] and not incident[row]
+            if quiet and not self._kept(device, end):
+                continue
+            number = int(windows.device[row])
+            value = None if np.isnan(score[row]) else float(score[row])
+            head = (int(windows.start[row]), end, device, types[number], x[row].tobytes(), value)
+            rows.append((*head, int(alarm[row]), int(incident[row])))
+        self._db.executemany(
+            "INSERT INTO windows (start, end, device, type, x, score, alarm, incident) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            rows,
+        )
+
+    def prune(self, now: int) -> None:
+        """Forget what is older or more than ``retention`` allows."""
+        self._db.execute("DELETE FROM windows WHERE end < ?", (now - int(self.retention.keep_days * 86_400e9),))
+        extra = self.count() - self.retention.keep_windows
+        if extra > 0:
+            self._db.execute(
+                "DELETE FROM windows WHERE id IN (SELECT id FROM windows ORDER BY end, id LIMIT ?)", (extra,)
+            )
+        days = {day for _, day in self._counts}
+        if len(days) > 2:
+            newest = max(days)
+            self._counts = {key: n for key, n in self._counts.items() if key[1] >= newest - 1}
+
+    def count(self) -> int:
+        return int(self._db.execute("SELECT count(*) FROM windows").fetchone()[0])
+
+    def stored(self, since: int = 0) -> Stored:
+        """All windows that ended after ``since``, oldest first."""
+        schema = self.schema()
+        width = 0 if schema is None else len(schema.columns)
+        rows = self._db.execute(
+            "SELECT w.x, w.start, w.end, w.device, w.type, w.alarm, w.incident, i.verdict FROM windows w"
+            " LEFT JOIN incidents i ON i.number = w.incident WHERE w.end > ? ORDER BY w.end, w.id",
+            (since,),
+        ).fetchall()
+        x = np.frombuffer(b"".join(r[0] for r in rows), dtype="<f4").reshape(len(rows), width).astype(np.float32)
+        return Stored(
+            x=x,
+            start=np.array([r[1] for r in rows], dtype=np.int64),
+            end=np.array([r[2] for r in rows], dtype=np.int64),
+            device=tuple(r[3] for r in rows),
+            type=tuple(r[4] for r in rows),
+            alarm=np.array([bool(r[5]) for r in rows], dtype=np.bool_),
+            incident=np.array([r[6] for r in rows], dtype=np.int64),
+            verdict=tuple(r[7] or "" for r in rows),
+        )
+
+    # --- incidents and verdicts
+
+    def keep(self, incidents: Iterable[tuple[Incident, dict[str, Any]]]) -> None:
+        """Write incidents with their records (alert_eve.eve); an operator's verdict in the store stands."""
+        for i, record in incidents:
+            self._db.execute(
+                "INSERT INTO incidents (number, subject, state, severity, family, label, opened, closed, last_seen, verdict,"
+                " record, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (number) DO UPDATE SET"
+                " state = excluded.state, severity = excluded.severity, family = excluded.family, closed = excluded.closed,"
+                " last_seen = excluded.last_seen, record = excluded.record, body = excluded.body,"
+                " label = CASE WHEN incidents.verdict = 'true' THEN incidents.label ELSE excluded.label END",
+                (
+                    *(
+                        i.number,
+                        i.subject,
+                        i.state,
+                        i.severity,
+                        i.family,
+                        i.label,
+                        i.opened,
+                        i.closed,
+                        i.last_seen,
+                        i.verdict,
+                    ),
+                    json.dumps(record, ensure_ascii=False),
+                    encode(i),
+                ),
+            )
+
+    def incidents(self, last: int = 50, open_only: bool = False) -> list[tuple[Incident, str]]:
+        """Incidents and their verdicts, newest first."""
+        where = "WHERE state IN ('open', 'muted')" if open_only else ""
+        rows = self._db.execute(f"SELECT body, verdict FROM incidents {where} ORDER BY number DESC LIMIT ?", (last,))  # noqa: S608
+        return [(decode(bytes(body), Incident), verdict) for body, verdict in rows]
+
+    def incident(self, number: int) -> tuple[Incident, dict[str, Any], str]:
+        """One incident, its record, its verdict.
+
+        Raises:
+            UsageError: there is none of that number.
+        """
+        row = self._db.execute("SELECT body, record, verdict FROM incidents WHERE number = ?", (number,)).fetchone()
+        if row is None:
+            raise UsageError(f"{self.folder} has no incident {number}: wardround incidents list --site {self.folder}")
+        return decode(bytes(row[0]), Incident), json.loads(row[1]), row[2]
+
+    def judge(self, number: int, said: Verdict) -> None:
+        """Store an operator's verdict; the watcher takes it up, and the next round's labels follow it.
+
+        Raises:
+            UsageError: no such incident, or no such verdict.
+        """
+        if said.verdict not in VERDICTS:
+            raise UsageError(f"a verdict is one of {', '.join(VERDICTS)}, not {said.verdict!r}")
+        self.incident(number)
+        with self.batch():
+            self._db.execute("UPDATE incidents SET verdict = ? WHERE number = ?", (said.verdict, number))
+            if said.class_:
+                self._db.execute("UPDATE incidents SET label = ? WHERE number = ?", (said.class_, number))
+            self._db.execute(
+                "INSERT INTO verdicts (number, verdict, class, note, actor, time) VALUES (?, ?, ?, ?, ?, ?)",
+                (number, said.verdict, said.class_, said.note, said.actor, said.time),
+            )
+            self.changed()
+
+    def verdicts(self) -> list[tuple[int, str, str]]:
+        """The newest verdict of each judged incident: number, subject, verdict."""
+        rows = self._db.execute("SELECT number, subject, verdict FROM incidents WHERE verdict != '' ORDER BY number")
+        return [(int(n), str(s), str(v)) for n, s, v in rows]
+
+    # --- baselines
+
+    def baselines(self) -> dict[str, Baseline]:
+        """Baselines by device type.
+
+        Raises:
+            DataError: one is damaged.
+        """
+        try:
+            rows = self._db.execute("SELECT type, body FROM baselines")
+            return {type_: Baseline.from_bytes(bytes(body)) for type_, body in rows}
+        except DecodeError as error:
+            raise DataError(f"a baseline in {self.folder} is damaged ({error}): calibrate again") from error
+
+    def set_baselines(self, found: dict[str, Baseline]) -> None:
+        """Replace all baselines."""
+        self._db.execute("DELETE FROM baselines")
+        self._db.executemany("INSERT INTO baselines VALUES (?, ?)", [(t, b.to_bytes()) for t, b in found.items()])
+
+    # --- models
+
+    def shelve(self, body: bytes, how: Shelving) -> int:
+        """Put a bundle on the shelf; its version. The same bundle twice is one version."""
+        digest = hashlib.sha256(body).hexdigest()
+        row = self._db.execute("SELECT version FROM models WHERE hash = ? AND slot = ?", (digest, how.slot)).fetchone()
+        if row is not None:
+            return int(row[0])
+        cursor = self._db.execute(
+            "INSERT INTO models (slot, hash, round, added, state, reason, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (how.slot, digest, how.round, how.time, how.state, how.reason, body),
+        )
+        return int(cursor.lastrowid or 0)
+
+    def models(self) -> list[ModelRow]:
+        """The shelf, oldest first."""
+        rows = self._db.execute("SELECT version, slot, hash, round, added, state, reason FROM models ORDER BY version")
+        return [ModelRow(*row) for row in rows]
+
+    def body(self, version: int) -> bytes:
+        """A model's bundle.
+
+        Raises:
+            UsageError: no such version.
+        """
+        row = self._db.execute("SELECT body FROM models WHERE version = ?", (version,)).fetchone()
+        if row is None:
+            raise UsageError(
+                f"{self.folder} has no model version {version}: wardround models list --site {self.folder}"
+            )
+        return bytes(row[0])
+
+    def activate(self, version: int, reason: str) -> None:
+        """Put a version into service; the one before it in its slot is retired, and can be rolled back to.
+
+        Raises:
+            UsageError: no such version.
+        """
+        self.body(version)
+        with self.batch():
+            (slot,) = self._db.execute("SELECT slot FROM models WHERE version = ?", (version,)).fetchone()
+            active = self._db.execute(
+                "SELECT version FROM models WHERE slot = ? AND state = 'active'", (slot,)
+            ).fetchone()
+            if active is not None and active[0] != version:
+                self._db.execute("UPDATE models SET state = 'retired' WHERE version = ?", active)
+                self.put(f"before {slot}", str(active[0]).encode())
+            self._db.execute("UPDATE models SET state = 'active', reason = ? WHERE version = ?", (reason, version))
+            self.changed()
+
+    def before(self, slot: str) -> int | None:
+        """The version that was in service before the present one."""
+        found = self.get(f"before {slot}")
+        return None if found is None else int(found.decode())
+
+    def forget_models(self, slot: str, keep: int = 10) -> None:
+        """Drop the oldest retired and refused versions beyond ``keep``."""
+        self._db.execute(
+            "DELETE FROM models WHERE slot = ? AND state IN ('retired', 'refused', 'candidate') AND version NOT IN"
+            " (SELECT version FROM models WHERE slot = ? ORDER BY version DESC LIMIT ?)",
+            (slot, slot, keep),
+        )
+
+    def _kept(self, device: str, end: int) -> bool:
+        key = (device, end // 86_400_000_000_000)
+        seen = self._counts.get(key, 0) + 1
+        self._counts[key] = seen
+        return seen <= self.retention.per_device_day or seen % 10 == 0
