@@ -11,13 +11,17 @@ Laws: a key keeps its number as long as it is known; numbers stay below ``capaci
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 
 import numpy as np
 
-from wardround.arrays import I64, U64
+from wardround.arrays import I64, U64, Bool
 from wardround.traffic.packets import BROADCAST, MAPPED, Packets, address_text, mac_text
 
 NONE, OTHER = 0, 1
+HOME = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "fc00::/7", "fe80::/10")
+"""Private networks: RFC 1918, 6598, 3927, 4193, 4291."""
+_HALF = (1 << 64) - 1
 _BY_ADDRESS = np.uint64(1 << 63)
 _SIX = np.uint64(1 << 62)
 _ODD = np.uint64(0x9E3779B97F4A7C15)
@@ -46,6 +50,33 @@ def device_keys(packets: Packets) -> tuple[U64, U64]:
         source = np.where(by_mac, source, address_keys(packets.source))
         target = np.where(by_mac, target, address_keys(packets.target))
     return source, target
+
+
+def networks(home: tuple[str, ...]) -> list[tuple[int, int]]:
+    """(network, mask) as 128-bit numbers, IPv4 mapped.
+
+    Raises:
+        ValueError: one of ``home`` is no network.
+    """
+    found = []
+    for text in home:
+        net = ip_network(text)
+        lift, width = (MAPPED, 96) if net.version == 4 else (0, 0)
+        full = (1 << 128) - 1
+        mask = full ^ (full >> (net.prefixlen + width))
+        found.append((lift | int(net.network_address), mask))
+    return found
+
+
+def within(address: U64, home: tuple[str, ...]) -> Bool:
+    """Which of the addresses [n, 2] lie in one of the networks ``home``."""
+    found = np.zeros(len(address), np.bool_)
+    for network, mask in networks(home):
+        halves = [(network >> 64, mask >> 64), (network & _HALF, mask & _HALF)]
+        found |= np.logical_and.reduce(
+            [address[:, i] & np.uint64(m) == np.uint64(n) for i, (n, m) in enumerate(halves)]
+        )
+    return found
 
 
 def key_text(key: int, upper: int, lower: int) -> str:

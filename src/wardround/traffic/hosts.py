@@ -106,7 +106,7 @@ def close(state: HostState) -> list[Closed]:
         window,
         device,
         state.sums[device],
-        _counts(key, owners),
+        distinct_counts(key, owners),
         state.devices.address[device],
         state.peer[device],
         state.port[device],
@@ -197,7 +197,7 @@ def _at_once(state: HostState, groups: Groups, chosen: Bool) -> list[Closed]:
             key // capacity,
             device,
             groups.sums[rows],
-            _counts(key, groups.owners),
+            distinct_counts(key, groups.owners),
             state.devices.address[device],
             groups.peer[rows],
             groups.port[rows],
@@ -211,7 +211,7 @@ def _remember(state: HostState, device: I64, address: U64) -> None:
     state.devices.address[device[speaks]] = address[speaks]
 
 
-def _counts(key: I64, owners: I64) -> I64:
+def distinct_counts(key: I64, owners: I64) -> I64:
     """Distinct things of each group, [g, 4], from the owners (key x 4 + kind) of unique marks."""
     if not len(key):
         return np.zeros((0, 4), np.int64)

@@ -327,4 +327,5 @@ def _nanoseconds(ticks: U64, face: _Interface) -> I64:
     else:
         found = ticks // np.uint64(10 ** min(face.power - 9, 19))
     shift = max(-(1 << 32), min(1 << 32, face.shift)) * 1_000_000_000
-    return np.minimum(found, np.uint64((1 << 62) - abs(shift))).astype(np.int64) + np.int64(shift)
+    shifted: I64 = np.minimum(found, np.uint64((1 << 62) - abs(shift))).astype(np.int64) + np.int64(shift)
+    return shifted

@@ -10,17 +10,20 @@ What it does not do: decide anything about the traffic.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from wardround.drivers.sources import capturefile
+from wardround.drivers.sources.ring import RingSettings, open_ring
 from wardround.traffic.decode import decode, malformed
 from wardround.traffic.packets import Packets
 from wardround.traffic.windows import Extractor, Windows
 
 Batch = TypeVar("Batch")
+_PATIENCE = 0.25
 
 
 @dataclass
@@ -81,6 +84,40 @@ def packets_of(path: Path, stats: Stats) -> Iterator[Packets]:
     stats.dropped += losses.unknown
     if losses.reason:
         stats.lost = f"{losses.reason}; {losses.bytes_left} byte(s) left unread"
+
+
+def iface(
+    interface: str,
+    extractor: Extractor[Packets, Any],
+    stop: Callable[[], bool] = lambda: False,
+    settings: RingSettings = RingSettings(),
+) -> Feed[Packets]:
+    """Live packets of an interface until ``stop`` says so (asked at least four times a second)."""
+    stats = Stats()
+    return Feed(live_packets(interface, stats, stop, settings), extractor, stats)
+
+
+def live_packets(
+    interface: str, stats: Stats, stop: Callable[[], bool], settings: RingSettings = RingSettings()
+) -> Iterator[Packets | int]:
+    """Packets as the kernel hands them over; the clock's time while none come.
+
+    Raises:
+        UsageError: the interface cannot be captured.
+        DataError: it went away.
+    """
+    with open_ring(interface, settings) as ring:
+        counted = time.monotonic()
+        while not stop():
+            packets = ring.read(_PATIENCE)
+            if time.monotonic() - counted > 1:
+                counted, stats.dropped = time.monotonic(), ring.drops()
+            if packets is None:
+                yield time.time_ns()
+            else:
+                count(stats, packets)
+                yield packets
+        stats.dropped = ring.drops()
 
 
 def count(stats: Stats, packets: Packets) -> None:
