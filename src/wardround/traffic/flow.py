@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -147,7 +147,7 @@ class FlowFeatures:
                 state.step, state.now = step, int(reported[end - 1])
                 state.began = state.now if state.began is None else min(state.began, state.now)
                 self._take_in(state, take(batch, slice(where.start + start, where.start + end)))
-        return state, self._joined(found)
+        return state, replace(self._joined(found), claims=batch.claims)
 
     def tick(self, state: FlowState, now: int) -> tuple[FlowState, Windows]:
         over = state.step is not None and (state.step + 1) * self.step * SECOND + SECOND < now

@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from wardround.arrays import I64, U8, U16, U64
+from wardround.arrays import I64, U8, U16, U64, Array
+from wardround.traffic.packets import ACK, FIN, RST, SYN, TCP
+from wardround.traffic.windows import Claims, no_claims
 
 STATES: tuple[str, ...] = ("other", "attempt", "rejected", "established", "closed", "reset")
 """attempt: asked, never answered; rejected: answered by a refusal; established: both sides spoke; closed: and TCP ended in
@@ -37,6 +39,7 @@ class Flows:
         state: code of ``STATES``.
         label: class code where labels are given, -1 else.
         layer2: whether this reporter sees ARP at all.
+        claims: what ARP said, where the reporter tells.
     """
 
     reported: I64
@@ -57,12 +60,15 @@ class Flows:
     state: U8
     label: I64
     layer2: bool = False
+    claims: Claims = dataclasses.field(default_factory=no_claims)
 
     def __len__(self) -> int:
         return len(self.reported)
 
 
-COLUMNS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(Flows) if field.name != "layer2")
+COLUMNS: tuple[str, ...] = tuple(
+    field.name for field in dataclasses.fields(Flows) if field.name not in ("layer2", "claims")
+)
 DTYPES: Mapping[str, DTypeLike] = {
     **dict.fromkeys(COLUMNS, np.int64),
     **dict.fromkeys(("source_mac", "target_mac", "source", "target"), np.uint64),
@@ -104,5 +110,19 @@ def concat(batches: Sequence[Flows]) -> Flows:
         return batches[0]
     if not batches:
         return blank(0)
-    joined = {name: np.concatenate([getattr(batch, name) for batch in batches]) for name in COLUMNS}
-    return Flows(**joined, layer2=any(batch.layer2 for batch in batches))
+    joined: dict[str, Any] = {name: np.concatenate([getattr(batch, name) for batch in batches]) for name in COLUMNS}
+    claims = {
+        name: np.concatenate([getattr(batch.claims, name) for batch in batches]) for name in ("time", "address", "mac")
+    }
+    return Flows(**joined, layer2=any(batch.layer2 for batch in batches), claims=Claims(**claims))
+
+
+def state_of(protocol: Array, flags_out: Array, flags_in: Array, packets_in: Array) -> U8:
+    """Codes of ``STATES`` [n] from all flags that each end sent (0 where not told) and the answers."""
+    tcp, both = protocol == TCP, packets_in > 0
+    reset = ((flags_out | flags_in) & RST) > 0
+    refused = (flags_in & RST > 0) & (flags_in & SYN == 0) & (flags_out & ACK == 0)
+    ended = (flags_out & FIN > 0) & (flags_in & FIN > 0)
+    asked = np.where(tcp & (flags_out > 0), flags_out & SYN > 0, True)
+    kinds = [tcp & refused, ~both & asked, tcp & reset, tcp & ended, both]
+    return np.select(kinds, [REJECTED, ATTEMPT, RESET, CLOSED, ESTABLISHED], OTHER).astype(np.uint8)

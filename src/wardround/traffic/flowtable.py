@@ -19,9 +19,9 @@ import numpy as np
 
 from wardround.arrays import I64, U64, Bool
 from wardround.traffic.clock import SECOND, stretches
-from wardround.traffic.flows import ATTEMPT, CLOSED, ESTABLISHED, OTHER, REJECTED, RESET, Flows, blank, concat, take
+from wardround.traffic.flows import Flows, blank, concat, state_of, take
 from wardround.traffic.grouping import distinct, mix
-from wardround.traffic.packets import ACK, FIN, ICMP, ICMPV6, RST, SYN, TCP, Packets
+from wardround.traffic.packets import ACK, ICMP, ICMPV6, SYN, TCP, Packets
 from wardround.traffic.packets import take as take_packets
 from wardround.traffic.services import SERVICE_OF_PORT
 
@@ -237,18 +237,8 @@ def _merged(both: Open, order: I64, starts: I64) -> Open:
 
 def _finished(o: Open) -> Flows:
     """Records with their states."""
-    tcp = o.flows.protocol == TCP
-    both = o.flows.packets_in > 0
-    reset = ((o.flags_out | o.flags_in) & RST) > 0
-    refused = (o.flags_in & RST > 0) & (o.flags_in & SYN == 0) & (o.flags_out & ACK == 0)
-    ended = (o.flags_out & FIN > 0) & (o.flags_in & FIN > 0)
-    asked = np.where(tcp, o.flags_out & SYN > 0, True)
-    state = np.select(
-        [tcp & refused, ~both & asked, tcp & reset, tcp & ended, both],
-        [REJECTED, ATTEMPT, RESET, CLOSED, ESTABLISHED],
-        OTHER,
-    )
-    return replace(o.flows, state=state.astype(np.uint8))
+    state = state_of(o.flows.protocol, o.flags_out, o.flags_in, o.flows.packets_in)
+    return replace(o.flows, state=state)
 
 
 def _reported(parts: list[Flows], idle: int) -> Flows:

@@ -17,13 +17,25 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from wardround.drivers.sources import capturefile
+from wardround.drivers.sources.collector import collect
+from wardround.drivers.sources.eve import EveReader, SensorAlert
 from wardround.drivers.sources.ring import RingSettings, open_ring
+from wardround.drivers.sources.tail import Tail
+from wardround.drivers.sources.zeek import ZeekReader, logs
+from wardround.errors import DecodeError
 from wardround.traffic.decode import decode, malformed
+from wardround.traffic.flows import Flows
+from wardround.traffic.flows import concat as concat_flows
+from wardround.traffic.netflow import Collector
+from wardround.traffic.netflow import decode as decode_netflow
 from wardround.traffic.packets import Packets
+from wardround.traffic.pairing import Pairing
 from wardround.traffic.windows import Extractor, Windows
 
 Batch = TypeVar("Batch")
 _PATIENCE = 0.25
+_EVE_LAG, _ZEEK_LAG = 5_000_000_000, 60_000_000_000
+"""How far a log may be behind the clock before a step is closed: Zeek does not write when a record was written."""
 
 
 @dataclass
@@ -118,6 +130,78 @@ def live_packets(
                 count(stats, packets)
                 yield packets
         stats.dropped = ring.drops()
+
+
+def eve(
+    path: Path,
+    extractor: Extractor[Flows, Any],
+    follow: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+    on_alert: Callable[[SensorAlert], None] = lambda _: None,
+) -> Feed[Flows]:
+    """Suricata's ``eve.json``; ``follow``: as it is written, until ``stop`` says so."""
+    stats = Stats()
+    return Feed(_logged(Tail(path, follow, stop), EveReader(on_alert), stats), extractor, stats)
+
+
+def zeek(
+    folder: Path, extractor: Extractor[Flows, Any], follow: bool = False, stop: Callable[[], bool] = lambda: False
+) -> Feed[Flows]:
+    """Zeek's connection logs in a folder (rotated ones too), or one log; ``follow``: the newest as it is written."""
+    stats = Stats()
+    return Feed(_zeek(folder, follow, stop, stats), extractor, stats)
+
+
+def _zeek(folder: Path, follow: bool, stop: Callable[[], bool], stats: Stats) -> Iterator[Flows | int]:
+    paths = [folder / "conn.log"] if follow and folder.is_dir() else logs(folder)
+    reader = ZeekReader()
+    for path in paths:
+        yield from _logged(Tail(path, follow and path == paths[-1], stop), reader, stats)
+
+
+def _logged(tail: Tail, reader: EveReader | ZeekReader, stats: Stats) -> Iterator[Flows | int]:
+    """Records of a log; the clock's time while nothing is written (only a followed log waits)."""
+    for lines in tail:
+        flows = reader.read(lines)
+        stats.malformed = reader.malformed + tail.overlong
+        if lines:
+            count_flows(stats, flows)
+            yield flows
+        else:
+            yield time.time_ns() - (_EVE_LAG if isinstance(reader, EveReader) else _ZEEK_LAG)
+
+
+def netflow(
+    address: tuple[str, int], extractor: Extractor[Flows, Any], stop: Callable[[], bool] = lambda: False
+) -> Feed[Flows]:
+    """NetFlow v5, v9 and IPFIX datagrams that arrive at a UDP ``address``; one-way records are paired."""
+    stats = Stats()
+    return Feed(_collected(address, stop, stats), extractor, stats)
+
+
+def _collected(address: tuple[str, int], stop: Callable[[], bool], stats: Stats) -> Iterator[Flows | int]:
+    collector, pairing = Collector(), Pairing()
+    for datagrams in collect(address, stop):
+        found = []
+        for data, exporter in datagrams:
+            try:
+                found.append(decode_netflow(collector, data, exporter))
+            except DecodeError:
+                stats.malformed += 1
+        stats.dropped = collector.lost
+        now = time.time_ns()
+        flows = pairing.update(concat_flows(found), now)
+        if len(flows):
+            count_flows(stats, flows)
+            yield flows
+        yield now
+    yield pairing.flush(time.time_ns())
+
+
+def count_flows(stats: Stats, flows: Flows) -> None:
+    """Add a batch of records to ``stats``."""
+    stats.packets += len(flows)
+    stats.bytes += int(flows.bytes_out.sum() + flows.bytes_in.sum())
 
 
 def count(stats: Stats, packets: Packets) -> None:
