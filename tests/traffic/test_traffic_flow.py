@@ -60,7 +60,7 @@ def by_hand(f: fl.Flows, device: str, start: int, seconds: int = 10) -> dict[str
         if not start <= f.reported[i] < start + seconds * SECOND:
             continue
         for side, own, other in (("out", f.source[i], f.target[i]), ("in", f.target[i], f.source[i])):
-            if p.address_text(*own.tolist()) != device:
+            if (int(own[0]), int(own[1])) != (0, p.MAPPED | int.from_bytes(map(int, device.split(".")), "big")):
                 continue
             row[f"flows {side}"] += 1
             row[f"failed {side}"] += f.state[i] in (fl.ATTEMPT, fl.REJECTED)
@@ -79,7 +79,7 @@ def test_rows_equal_a_plain_loop() -> None:
     assert {found.name(i) for i in range(len(found))} == {f"10.0.0.{i}" for i in range(1, 6)}, (
         "only home addresses are devices"
     )
-    for i in range(0, len(found), 3):
+    for i in range(0, len(found), 6):
         row = by_hand(f, found.name(i), int(found.start[i]))
         long = by_hand(f, found.name(i), int(found.end[i]) - 60 * SECOND, 60)
         for name in row:
@@ -91,7 +91,7 @@ def test_rows_equal_a_plain_loop() -> None:
     assert found.label_counts.sum() > 0
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=8)
 @given(st.integers(0, 2**32), st.lists(st.integers(0, 300), max_size=4), st.floats(0.5, 2000))
 def test_the_cut_into_batches_does_not_matter(seed: int, cuts: list[int], seconds: float) -> None:
     f = records(300, seed, seconds)

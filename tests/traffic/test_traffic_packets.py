@@ -29,6 +29,7 @@ def windows(*names: str) -> w.Windows:
         address=np.zeros((n, 2), np.uint64),
         peer=np.zeros((n, 2), np.uint64),
         port=np.zeros(n, np.uint16),
+        own_port=np.zeros(n, np.uint16),
         protocol=np.zeros(n, np.uint8),
         label_counts=np.zeros((n, 2), np.int64),
     )

@@ -126,7 +126,7 @@ def test_a_flood_of_forged_sources_names_its_victim() -> None:
     assert found.facts.connections_in[victim] == n
     assert found.facts.peers_in[victim] == n
     assert found.x[victim, NAMES.index("unanswered in")] == n
-    assert (found.port[victim], found.protocol[victim]) == (80, p.TCP)
+    assert (found.port[victim], found.own_port[victim], found.protocol[victim]) == (999, 80, p.TCP)
 
 
 def test_windows_close_by_packet_time_and_by_the_clock() -> None:

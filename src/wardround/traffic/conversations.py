@@ -103,7 +103,8 @@ class Groups:
     """Sums by (window, device), ascending: ``key`` [g] = window x capacity + device; ``sums`` [g, width].
 
     ``marks`` [m], ``owners`` [m]: hashes of distinct things and the group (key x 4 + kind) they count for.
-    ``most`` [g], ``peer`` [g, 2], ``port`` [g], ``protocol`` [g]: the end most packets were exchanged with in this batch.
+    ``most`` [g], ``peer`` [g, 2], ``port`` [g], ``own_port`` [g], ``protocol`` [g]: the end most packets
+    were exchanged with in this batch.
     ``address`` [g, 2]: an address the device sent from, 0 if none.
     """
 
@@ -114,6 +115,7 @@ class Groups:
     most: I64
     peer: U64
     port: U16
+    own_port: U16
     protocol: U8
     address: U64
 
@@ -171,9 +173,19 @@ def sums(placed: Placed, layout: Layout) -> Groups:
         result[:, parts["services"]] += _joint(group, talk.service, (len(key), len(SERVICES)), weights)
     kept = key % placed.capacity != 0
     marks, owners = talk.marks(keys[:half], keys[half:])
-    most, peer, port, protocol, address = talk.ends(out, into, by_talk[:, 0], len(key))
+    most, peer, ports, protocol, address = talk.ends(out, into, by_talk[:, 0], len(key))
+    other, own = ports
     return Groups(
-        key[kept], result[kept], marks, owners, most[kept], peer[kept], port[kept], protocol[kept], address[kept]
+        key=key[kept],
+        sums=result[kept],
+        marks=marks,
+        owners=owners,
+        most=most[kept],
+        peer=peer[kept],
+        port=other[kept],
+        own_port=own[kept],
+        protocol=protocol[kept],
+        address=address[kept],
     )
 
 
@@ -261,8 +273,8 @@ class _Talks:
         owner = np.concatenate(owners)
         return unique_marks(mix(np.concatenate(values), owner.view(np.uint64)), owner)
 
-    def ends(self, out: I64, into: I64, packets: F64, groups: int) -> tuple[I64, U64, U16, U8, U64]:
-        """For each group the end that most packets of one conversation were exchanged with, and an own address."""
+    def ends(self, out: I64, into: I64, packets: F64, groups: int) -> tuple[I64, U64, tuple[U16, U16], U8, U64]:
+        """For each group the end that most packets of one conversation were exchanged with (its port, the own), own address."""
         p, first = self.placed.packets, self.first
         rank = np.argsort(packets, kind="stable")
         best = np.zeros(groups, np.int64)
@@ -275,12 +287,12 @@ class _Talks:
         by_out = sent >= received
         row = first[np.where(by_out, best_out, best)]
         peer = np.where(by_out[:, None], p.target[row], p.source[row])
-        port = np.minimum(p.source_port[row], p.target_port[row])
-        port = np.where(port == 0, np.maximum(p.source_port[row], p.target_port[row]), port).astype(np.uint16)
+        source, target = p.source_port[row], p.target_port[row]
+        ports = np.where(by_out, target, source), np.where(by_out, source, target)
         address = np.zeros((groups, 2), np.uint64)
         speaks = p.version[first] > 0
         address[out[speaks]] = p.source[first[speaks]]
-        return np.maximum(sent, received).astype(np.int64), peer, port, p.protocol[row], address
+        return np.maximum(sent, received).astype(np.int64), peer, ports, p.protocol[row], address
 
 
 def unique_marks(marks: U64, owners: I64) -> tuple[U64, I64]:

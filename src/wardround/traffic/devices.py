@@ -11,6 +11,7 @@ Laws: a key keeps its number as long as it is known; numbers stay below ``capaci
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import ip_network
 
 import numpy as np
@@ -52,6 +53,7 @@ def device_keys(packets: Packets) -> tuple[U64, U64]:
     return source, target
 
 
+@lru_cache(64)
 def networks(home: tuple[str, ...]) -> list[tuple[int, int]]:
     """(network, mask) as 128-bit numbers, IPv4 mapped.
 

@@ -95,6 +95,7 @@ class FlowState:
     most: I64 = field(init=False)
     peer: U64 = field(init=False)
     port: U16 = field(init=False)
+    own_port: U16 = field(init=False)
     protocol: U8 = field(init=False)
     met: list[Array] = field(init=False)
     turned: int = 0
@@ -103,7 +104,7 @@ class FlowState:
         n = self.devices.capacity
         self.sums, self.labels = np.zeros((n, _WIDTH)), np.zeros((n, self.classes), np.int64)
         self.busy, self.most, self.peer = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros((n, 2), np.uint64)
-        self.port, self.protocol = np.zeros(n, np.uint16), np.zeros(n, np.uint8)
+        self.port, self.own_port, self.protocol = np.zeros(n, np.uint16), np.zeros(n, np.uint16), np.zeros(n, np.uint8)
         self.met = [np.zeros(_PAIRS, np.bool_), np.zeros(_PAIRS, np.bool_)]
 
 
@@ -219,6 +220,7 @@ class FlowFeatures:
             address=state.devices.address[device],
             peer=state.peer[device],
             port=state.port[device],
+            own_port=state.own_port[device],
             protocol=state.protocol[device],
             claims=windows.no_claims(),
             label_counts=state.labels[device],
@@ -279,8 +281,9 @@ def _add(state: FlowState, f: Flows, device: I64, side: int) -> None:
     best[group[rank]] = rank
     better = packets[best] > state.most[numbers]
     at_, row = numbers[better], best[better]
-    state.most[at_], state.peer[at_], state.port[at_] = packets[row], peer[row], f.target_port[row]
-    state.protocol[at_] = f.protocol[row]
+    ports = (f.target_port, f.source_port) if side == 0 else (f.source_port, f.target_port)
+    state.most[at_], state.peer[at_], state.protocol[at_] = packets[row], peer[row], f.protocol[row]
+    state.port[at_], state.own_port[at_] = ports[0][row], ports[1][row]
     port = f.target_port.astype(np.int64) | f.protocol.astype(np.int64) << 16
     for kind, thing, holds in (
         ((PEERS_OUT, PEERS_IN)[side], mix(peer[:, 0], peer[:, 1]), peer.any(1)),

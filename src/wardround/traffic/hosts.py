@@ -38,6 +38,7 @@ class Closed:
     address: U64
     peer: U64
     port: U16
+    own_port: U16
     protocol: U8
 
     def __len__(self) -> int:
@@ -60,6 +61,7 @@ class HostState:
     most: I64 = field(init=False)
     peer: U64 = field(init=False)
     port: U16 = field(init=False)
+    own_port: U16 = field(init=False)
     protocol: U8 = field(init=False)
     marks: list[U64] = field(default_factory=list)
     owners: list[I64] = field(default_factory=list)
@@ -72,7 +74,7 @@ class HostState:
         self.busy = np.zeros(n, np.int64)
         self.last_out, self.last_in = np.full(n, -1, np.int64), np.full(n, -1, np.int64)
         self.most, self.peer = np.zeros(n, np.int64), np.zeros((n, 2), np.uint64)
-        self.port, self.protocol = np.zeros(n, np.uint16), np.zeros(n, np.uint8)
+        self.port, self.own_port, self.protocol = np.zeros(n, np.uint16), np.zeros(n, np.uint16), np.zeros(n, np.uint8)
 
 
 def take_in(state: HostState, packets: Packets) -> list[Closed]:
@@ -110,6 +112,7 @@ def close(state: HostState) -> list[Closed]:
         state.devices.address[device],
         state.peer[device],
         state.port[device],
+        state.own_port[device],
         state.protocol[device],
     )
     state.sums[device] = 0
@@ -169,7 +172,8 @@ def _keep(state: HostState, groups: Groups, chosen: Bool, window: int) -> None:
     better = groups.most[chosen] > state.most[device]
     at, rows = device[better], np.flatnonzero(chosen)[better]
     state.most[at], state.peer[at] = groups.most[rows], groups.peer[rows]
-    state.port[at], state.protocol[at] = groups.port[rows], groups.protocol[rows]
+    state.port[at], state.own_port[at] = groups.port[rows], groups.own_port[rows]
+    state.protocol[at] = groups.protocol[rows]
     _remember(state, device, groups.address[chosen])
     mine = groups.owners // (4 * state.devices.capacity) == window
     if mine.any() and state.marked < MOST_MARKS:
@@ -201,6 +205,7 @@ def _at_once(state: HostState, groups: Groups, chosen: Bool) -> list[Closed]:
             state.devices.address[device],
             groups.peer[rows],
             groups.port[rows],
+            groups.own_port[rows],
             groups.protocol[rows],
         )
     ]

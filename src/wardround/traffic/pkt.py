@@ -117,6 +117,7 @@ class PacketFeatures:
             address=closed.address,
             peer=closed.peer,
             port=closed.port,
+            own_port=closed.own_port,
             protocol=closed.protocol,
             claims=windows.no_claims(),
             label_counts=closed.sums[:, state.layout.parts["labels"]].astype(np.int64),

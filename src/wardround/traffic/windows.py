@@ -94,6 +94,7 @@ class Windows:
         facts: counts for rules.
         address: [n, 2] an address the device used, 0 where it used none.
         peer, port, protocol: [n, 2], [n], [n] the other end that most packets of the window were exchanged with.
+        own_port: [n] the device's own port in that exchange, 0 without ports.
         claims: ARP bindings seen since the last batch of windows (not one per window).
         label_counts: [n, classes] labelled packets (or flows) of each class, where labels were given; else [n, 0].
     """
@@ -108,6 +109,7 @@ class Windows:
     address: U64
     peer: U64
     port: U16
+    own_port: U16
     protocol: U8
     claims: Claims
     label_counts: I64
@@ -173,6 +175,7 @@ def none(schema: Schema, classes: int = 0) -> Windows:
         address=np.empty((0, 2), np.uint64),
         peer=np.empty((0, 2), np.uint64),
         port=np.empty(0, np.uint16),
+        own_port=np.empty(0, np.uint16),
         protocol=np.empty(0, np.uint8),
         claims=no_claims(),
         label_counts=np.empty((0, classes), np.int64),
@@ -200,7 +203,10 @@ def concat(parts: Sequence[Windows]) -> Windows:
         schema=parts[0].schema,
         devices=names,
         device=np.concatenate(device) if device else np.empty(0, np.int32),
-        **{c: joined(c) for c in ("start", "end", "x", "address", "peer", "port", "protocol", "label_counts")},
+        **{
+            c: joined(c)
+            for c in ("start", "end", "x", "address", "peer", "port", "own_port", "protocol", "label_counts")
+        },
         facts=Facts(**{name: np.concatenate([getattr(part.facts, name) for part in parts]) for name in FACTS}),
         claims=Claims(
             **{c: np.concatenate([getattr(part.claims, c) for part in parts]) for c in ("time", "address", "mac")}
