@@ -92,19 +92,17 @@ def values(stage: Stage, size: int) -> bytes:
 
 
 def wearable(stage: Stage, ward: Ward, device: Device, span: Span) -> None:
-    """MQTT publishes to the ward's broker, QoS 0 or 1."""
-    link = Lasting(stage, (device.host, ward.broker.host, 1883), span, life_s=1500.0)
-    mqtt_session(stage, device, link, subscribes=False)
-    times = busy(
-        stage,
-        ward,
-        device,
-        span,
-    )
-    qos, topic = int(device.vendor.style == "qos1"), f"ward/{device.host}/{device.name.split()[0]}"
+    """MQTT publishes to the ward's broker, QoS 0 or 1; sleepy makes open a session for each."""
+    times = busy(stage, ward, device, span)
+    qos, topic = int("qos1" in device.vendor.style), f"ward/{device.host}/{device.name.split()[0]}"
     texts = variants(
         stage, lambda i: say.mqtt_publish(topic, values(stage, round(device.size * (0.8 + 0.1 * i))), qos, i + 1)
     )
+    if "sleepy" in device.vendor.style:
+        sleepy(stage, ward, device, times, texts)
+        return
+    link = Lasting(stage, (device.host, ward.broker.host, 1883), span, life_s=1500.0)
+    mqtt_session(stage, device, link, subscribes=False)
     link.say(times, True, one_of(stage, texts, len(times)))
     if qos:
         link.say(times + stage.rng.uniform(0.003, 0.03, len(times)), False, stage.payloads.add(say.mqtt_puback()))
@@ -113,15 +111,22 @@ def wearable(stage: Stage, ward: Ward, device: Device, span: Span) -> None:
     link.say(pings + 0.01, False, stage.payloads.add(say.PINGRESP))
 
 
+def sleepy(stage: Stage, ward: Ward, device: Device, times: F64, texts: I64) -> None:
+    """A session of a second or less for every message."""
+    n, add = len(times), stage.payloads.add
+    ending = stage.rng.choice([FIN_CLIENT, RST_CLIENT], n, p=[0.8, 0.2])
+    end = times + stage.rng.uniform(0.2, 1.0, n)
+    link = stage.connect(device.host, ward.broker.host, 1883, times - 0.15, end, ending=ending)
+    stage.say(link, times - 0.1, True, add(say.mqtt_connect(device.name.replace(" ", "-"))))
+    stage.say(link, times - 0.07, False, add(say.CONNACK))
+    stage.say(link, times, True, one_of(stage, texts, n))
+    stage.say(link, end - 0.1, True, add(say.DISCONNECT))
+
+
 def monitor(stage: Stage, ward: Ward, device: Device, span: Span) -> None:
     """HL7 results to the record system, each acknowledged; some makes stream waveforms over UDP."""
     rng, server = stage.rng, ward.outside("emr")
-    times = busy(
-        stage,
-        ward,
-        device,
-        span,
-    )
+    times = busy(stage, ward, device, span)
     names = ("HR", "SPO2", "RR", "NIBP", "TEMP", "ETCO2", "CVP", "PVC", "ST")
     asked = variants(
         stage,
@@ -152,12 +157,7 @@ def monitor(stage: Stage, ward: Ward, device: Device, span: Span) -> None:
 def pump(stage: Stage, ward: Ward, device: Device, span: Span) -> None:
     """Read by the pump manager over Modbus, or posting its state over HTTP."""
     rng, manager = stage.rng, ward.outside("pump manager")
-    times = busy(
-        stage,
-        ward,
-        device,
-        span,
-    )
+    times = busy(stage, ward, device, span)
     later = times + rng.gamma(2.0, 0.008, len(times))
     if device.vendor.style == "modbus":
         held = Lasting(stage, (manager, device.host, 502), span, life_s=2000.0)
@@ -185,12 +185,7 @@ def imaging(stage: Stage, ward: Ward, device: Device, span: Span) -> None:
         stage,
         device.host,
         server,
-        busy(
-            stage,
-            ward,
-            device,
-            span,
-        ),
+        busy(stage, ward, device, span),
         device.size,
     )
 
@@ -228,12 +223,7 @@ def studies(stage: Stage, client: int, server: int, times: F64, size: int) -> No
 def sensor(stage: Stage, ward: Ward, device: Device, span: Span) -> None:
     """CoAP posts to the broker's host, confirmable or not."""
     rng = stage.rng
-    times = busy(
-        stage,
-        ward,
-        device,
-        span,
-    )
+    times = busy(stage, ward, device, span)
     kind = 0 if device.vendor.style == "con" else 1
     texts = variants(
         stage,
@@ -251,12 +241,7 @@ def sensor(stage: Stage, ward: Ward, device: Device, span: Span) -> None:
 
 def tablet(stage: Stage, ward: Ward, device: Device, span: Span) -> None:
     """Web pages over TLS, each after a name look-up; some also listen to the broker."""
-    times = busy(
-        stage,
-        ward,
-        device,
-        span,
-    )
+    times = busy(stage, ward, device, span)
     servers = [ward.outside("portal"), ward.outside("emr"), *(s.host for s in ward.of("image server"))]
     browse(stage, ward, device.host, stage.rng.choice(servers, len(times)), times, size=device.size)
     if "mqtt" in device.vendor.style:
@@ -297,19 +282,25 @@ def image_server(stage: Stage, ward: Ward, device: Device, span: Span) -> None:
 
 
 def broker(stage: Stage, ward: Ward, device: Device, span: Span) -> None:
-    """It passes summaries on and is watched by pings."""
+    """It passes summaries on, and asks whether its peer is there."""
     rng = stage.rng
-    times = busy(
-        stage,
-        ward,
-        device,
-        span,
-    )
+    times = busy(stage, ward, device, span)
     browse(stage, ward, device.host, np.full(len(times), ward.outside("telehealth")), times, size=600)
     pings = renewal(rng, span, 15.0, 0.1)
     text = stage.payloads.add(rng.bytes(56))
-    stage.add(stage.pings(ward.router, device.host, (8 << 8, 77), pings, text))
-    stage.add(stage.pings(device.host, ward.router, (0, 77), pings + 0.001, text))
+    stage.add(stage.pings(device.host, ward.outside("telehealth"), (8 << 8, 77), pings, text))
+    stage.add(stage.pings(ward.outside("telehealth"), device.host, (0, 77), pings + 0.004, text))
+
+
+def watched(stage: Stage, ward: Ward, host: int, times: F64) -> None:
+    """Echoes, one to four in a row, asked from beyond the router; some hosts refuse a datagram now and then."""
+    rng, asker = stage.rng, ward.outside("portal")
+    at = (times[:, None] + np.arange(int(rng.integers(1, 5)))).ravel()
+    text = stage.payloads.add(rng.bytes(int(rng.choice([0, 32, 56, 120]))))
+    stage.add(stage.pings(asker, host, (8 << 8, 5), at, text))
+    stage.add(stage.pings(host, asker, (0, 5), at + 0.001, text))
+    refused = renewal(rng, (float(at[0]), float(at[-1])), 40.0, 1.0) if len(at) > 1 else at[:0]
+    stage.add(stage.pings(host, ward.router, (3 << 8 | 3, 0), refused, stage.payloads.add(rng.bytes(28))))
 
 
 def lookup(stage: Stage, ward: Ward, host: int, times: F64) -> None:
@@ -328,6 +319,8 @@ def services(stage: Stage, ward: Ward, device: Device, span: Span) -> None:
     """Names, time, addresses: what every device does beside its work."""
     rng, host, clock = stage.rng, device.host, ward.outside("clock")
     lookup(stage, ward, host, renewal(rng, span, 150.0 * device.pace, 1.0))
+    if rng.random() < 0.7:  # the hospital's monitoring asks whether it is there
+        watched(stage, ward, host, renewal(rng, span, float(rng.choice([10.0, 20.0, 60.0])), 0.2))
     ticks = renewal(rng, span, 90.0 * device.pace, 0.3)
     stage.add(stage.datagrams(host, clock, (123, 123), ticks, stage.payloads.add(say.ntp(False, 1))))
     stage.add(stage.datagrams(clock, host, (123, 123), ticks + 0.004, stage.payloads.add(say.ntp(True, 1))))

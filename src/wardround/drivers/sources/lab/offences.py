@@ -22,7 +22,7 @@ from wardround.drivers.sources.lab.stage import FIN_CLIENT, FIN_SERVER, RST_CLIE
 from wardround.drivers.sources.lab.ward import OPEN_PORTS, Device, Ward
 
 SWEPT = 60
-BURST_S = 2.0
+BURST_S = 4.0
 COMMON_PORTS = np.array(
     [21, 22, 23, 25, 53, 80, 104, 110, 135, 139, 143, 161, 389, 443, 445, 502, 515, 554, 631, 993, 1433, 1883, 2575,
      3306, 3389, 5432, 5683, 5900, 8000, 8080, 8443, 8883, 9100, 11112, *range(1024, 2000), *range(5000, 5400)]
@@ -41,9 +41,9 @@ class Incident:
 
 
 def moments(rng: np.random.Generator, span: Span, rate: float) -> F64:
-    """Times in ``span`` that begin at its start: a Poisson process whose rate changes every two seconds."""
+    """Times in ``span`` that begin at its start: a Poisson process whose rate changes every few seconds."""
     parts = max(1, round((span[1] - span[0]) / BURST_S))
-    count = rng.poisson(rate * (span[1] - span[0]) / parts * rng.gamma(2.0, 0.5, parts))
+    count = rng.poisson(rate * (span[1] - span[0]) / parts * rng.gamma(1.0, 1.0, parts))
     at = np.repeat(np.arange(parts), count) + rng.random(int(count.sum()))
     return np.sort(np.append(span[0], span[0] + at * (span[1] - span[0]) / parts))
 

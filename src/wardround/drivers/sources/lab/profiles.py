@@ -35,8 +35,9 @@ VENDORS: dict[Kind, tuple[Vendor, ...]] = {
     "wearable": (
         Vendor(0xA4C138, 1.0, 0.15, 60, "qos0", 255, linux=False, window=5744),
         Vendor(0x3C71BF, 2.5, 0.4, 180, "qos1", 255, linux=False, window=5744),
-        Vendor(0xB827EB, 6.0, 0.9, 640, "qos1"),
+        Vendor(0xB827EB, 4.0, 0.9, 640, "qos1 sleepy"),
         Vendor(0x24A160, 0.5, 0.3, 42, "qos0", 128, linux=False, window=8192),
+        Vendor(0x4C11AE, 1.2, 0.6, 90, "qos0 sleepy", 255, linux=False, window=5744),
     ),
     "patient monitor": (
         Vendor(0x00095C, 4.0, 0.1, 4, "held waveform"),
@@ -45,7 +46,7 @@ VENDORS: dict[Kind, tuple[Vendor, ...]] = {
     ),
     "infusion pump": (
         Vendor(0x000E8C, 1.0, 0.05, 24, "modbus", 255, linux=False, window=2920),
-        Vendor(0x7C1E52, 5.0, 0.3, 160, "http"),
+        Vendor(0x7C1E52, 2.0, 0.3, 160, "http"),
         Vendor(0x00A0B0, 2.0, 0.6, 60, "modbus", 64, linux=False, window=4096),
         Vendor(0x5CF286, 12.0, 0.8, 420, "http", 128, linux=False, window=8192),
     ),

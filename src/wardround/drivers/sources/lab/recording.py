@@ -28,7 +28,11 @@ EPOCH_NS = 1_793_577_600 * 1_000_000_000
 HOUR_S = 3600.0
 QUIET_S = 25.0
 DURATION_S = (15.0, 110.0)
+SLOW = 1.3
+"""Above 1: more of the slow attacks, which hide in the device's own traffic."""
 OUTSIDERS = 0.2
+SPOKEN_TO = ("name server", "clock", "portal", "telehealth")
+"""Hosts beyond the router that every ward talks to: an attacker from outside is one of them."""
 ATTACKS = tuple(name for name in CLASSES if name != "Benign")
 _FAMILIES = tuple(name for name in FAMILIES if name != "Benign")
 _PRIOR = np.array([0.22, 0.22, 0.22, 0.24, 0.1])
@@ -184,7 +188,7 @@ def _schedule(ward: Ward, menu: _Menu, span: Span, rng: np.random.Generator) -> 
 def _cast(ward: Ward, name: str, span: Span, rng: np.random.Generator) -> Incident:
     """Who does it, to whom, how fast."""
     what = OFFENCES.get(name) or ODDITIES[name]
-    rate = what.low * (what.high / what.low) ** rng.random()
+    rate = what.low * (what.high / what.low) ** (rng.random() ** SLOW)
     victim = _victim(ward, name, rng)
     able: I64 = np.array([d.host for d in ward.devices if d.host != victim.host])
     if name in ("reconnect storm", "telemetry backlog"):
@@ -194,7 +198,7 @@ def _cast(ward: Ward, name: str, span: Span, rng: np.random.Generator) -> Incide
         count = len(able)
     actors = rng.permutation(able)[:count]
     if name in OFFENCES and name not in ("ARP_Spoofing", "Recon-Ping_Sweep") and rng.random() < OUTSIDERS:
-        actors[0] = rng.integers(ward.router + 1, len(ward.hosts))
+        actors[0] = ward.outside(str(rng.choice(SPOKEN_TO)))
     return Incident(name, span, float(rate), actors, victim)
 
 
