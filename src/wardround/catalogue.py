@@ -17,7 +17,7 @@ from wardround.aggregate import optimise, rules
 from wardround.auth import choice as auth_choice
 from wardround.compress import codecs
 from wardround.errors import UsageError
-from wardround.federation import algorithms
+from wardround.federation import algorithms, fairness
 from wardround.secagg import choice
 from wardround.traffic import partition, scaling, split
 from wardround.training import models, personal, priors
@@ -108,7 +108,14 @@ CORE = Catalogue(
         "partition": _named(*partition.STRATEGIES),
         "scaling": _named(*scaling.STRATEGIES),
         "model": _named(*models.MODELS),
-        "algorithm": _named(algorithms.FedAvg, algorithms.FedProx, algorithms.Scaffold, algorithms.FedNova),
+        "algorithm": _named(
+            algorithms.FedAvg,
+            algorithms.FedProx,
+            algorithms.Scaffold,
+            algorithms.FedNova,
+            algorithms.FedDyn,
+            *fairness.ALGORITHMS,
+        ),
         "rule": _named(*rules.RULES),
         "optimiser": _named(*optimise.OPTIMISERS),
         "secagg": _named(*choice.SUMS),

@@ -4,10 +4,12 @@
     FedProx   Li et al., MLSys 2020
     SCAFFOLD  Karimireddy et al., ICML 2020 (option II for the control variates)
     FedNova   Wang et al., NeurIPS 2020
+    FedDyn    Acar et al., ICLR 2021
 
 The block a client contributes is linear in its effect: the server needs the weighted *mean* of blocks only, so every
-algorithm works under secure aggregation. Law: with one client, or equal clients, all four give FedAvg's step
-(SCAFFOLD in its first round, where all control variates are zero).
+algorithm works under secure aggregation. Law: with one client, or equal clients, all but FedDyn
+give FedAvg's step (SCAFFOLD in its first round, where all control variates are zero; FedDyn steps beyond the mean). Those that weigh clients by their loss stand
+in fairness.py.
 """
 
 from __future__ import annotations
@@ -110,9 +112,20 @@ class Scaffold:
 
     A client's new variate is c_i - c - delta / (K lr) (option II), which the paper derives for plain SGD: ``[training]``
     must use sgd without momentum.
+
+    Attributes:
+        most: largest Euclidean norm of the correction added to a step's gradient. Unbounded corrections diverge where
+            clients hold few classes or take few steps (a variate is then the mean of a handful of noisy gradients that is
+            added at every step of the next round); 0: no bound, as in the paper.
     """
 
     name: ClassVar[str] = "scaffold"
+
+    most: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.most >= 0:
+            raise ValueError(f"most must be 0 or more, not {self.most}")
 
     def parts(self, d: int) -> tuple[Part, ...]:
         return (Part(d, 1.0), Part(d, 4.0))
@@ -121,14 +134,16 @@ class Scaffold:
         return state if state.size else np.zeros(d, dtype=np.float32)
 
     def correct(self, memory: F32, broadcast: F32) -> Correction:
-        return Correction(gradient=broadcast - memory if memory.size else broadcast)
+        gradient = broadcast - memory if memory.size else broadcast
+        return Correction(gradient=bounded(gradient, self.most))
 
     def block(self, trained: Trained, training: LocalTraining, memory: F32, broadcast: F32) -> tuple[F32, F32]:
         own = memory if memory.size else np.zeros_like(broadcast)
         if trained.steps == 0:  # no rows, no step: nothing learnt about its gradient
             return np.concatenate([trained.delta, np.zeros_like(own)]), own
         scale = np.float32(1.0 / (trained.steps * training.learning_rate))
-        new = own - broadcast - scale * trained.delta
+        # what was really added to each step's gradient comes off again: the variate is the mean of plain gradients
+        new = -bounded(broadcast - own, self.most) - scale * trained.delta
         return np.concatenate([trained.delta, new - own]), new
 
     def delta(self, mean: F32, state: F32, d: int, share: float) -> tuple[F32, F32]:
@@ -166,6 +181,57 @@ class FedNova:
     def delta(self, mean: F32, state: F32, d: int, share: float) -> tuple[F32, F32]:
         del share
         return mean[:d] * mean[d], state
+
+
+@dataclass(frozen=True)
+class FedDyn:
+    """Each client's objective gets a linear term that makes the federation's optimum its own (Acar et al., algorithm 1).
+
+    A client adds mu (w - w_round) - h_i to its gradient and keeps h_i - mu delta; the server keeps h = mean of all h_i, as
+    far as it saw them change, and steps beyond the mean by -h / mu.
+
+    Attributes:
+        mu: the paper's alpha: strength of the pull to the round's model and of the correction.
+        most: largest Euclidean norm of h_i; 0: no bound, as in the paper.
+    """
+
+    name: ClassVar[str] = "feddyn"
+
+    mu: float = 0.1
+    most: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.mu > 0:
+            raise ValueError(f"mu must be above 0, not {self.mu}")
+        if not self.most >= 0:
+            raise ValueError(f"most must be 0 or more, not {self.most}")
+
+    def parts(self, d: int) -> tuple[Part, ...]:
+        return (Part(d, 1.0), Part(d, 1.0))
+
+    def broadcast(self, state: F32, d: int) -> F32:
+        del state, d
+        return EMPTY
+
+    def correct(self, memory: F32, broadcast: F32) -> Correction:
+        del broadcast
+        return Correction(proximal=self.mu, gradient=-memory if memory.size else None)
+
+    def block(self, trained: Trained, training: LocalTraining, memory: F32, broadcast: F32) -> tuple[F32, F32]:
+        del training, broadcast
+        own = memory if memory.size else np.zeros_like(trained.delta)
+        new = bounded(own - np.float32(self.mu) * trained.delta, self.most)
+        return np.concatenate([trained.delta, new - own]), new
+
+    def delta(self, mean: F32, state: F32, d: int, share: float) -> tuple[F32, F32]:
+        kept = (state if state.size else np.zeros(d, dtype=np.float32)) + np.float32(share) * mean[d:]
+        return (mean[:d] - kept / np.float32(self.mu)).astype(np.float32), kept
+
+
+def bounded(vector: F32, most: float) -> F32:
+    """``vector`` with a Euclidean norm of at most ``most``; 0: as it is."""
+    norm = float(np.linalg.norm(vector))
+    return vector * np.float32(most / norm) if most and norm > most else vector
 
 
 def accumulated_steps(steps: int, momentum: float) -> float:
