@@ -7,9 +7,9 @@
     FedDyn    Acar et al., ICLR 2021
 
 The block a client contributes is linear in its effect: the server needs the weighted *mean* of blocks only, so every
-algorithm works under secure aggregation. Law: with one client, or equal clients, all but FedDyn
-give FedAvg's step (SCAFFOLD in its first round, where all control variates are zero; FedDyn steps beyond the mean). Those that weigh clients by their loss stand
-in fairness.py.
+algorithm works under secure aggregation. Law: with one client, or equal clients, all but FedDyn give FedAvg's step
+(SCAFFOLD in its first round, where all control variates are zero; FedDyn steps beyond the mean). Those that weigh
+clients by their loss stand in fairness.py.
 """
 
 from __future__ import annotations
