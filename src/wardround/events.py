@@ -99,7 +99,8 @@ class RoundFailed:
 @dataclass(frozen=True)
 class Measured:
     """The model after ``round``, on the clients' validation rows (as the server may know it) or on the test rows
-    (as only the experimenter knows it).
+    (as only the experimenter knows it). ``commonest``: share of the rows that are called the commonest predicted class;
+    ``commonest_label``: share of the commonest true one (0: not measured).
     """
 
     round: int
@@ -107,6 +108,8 @@ class Measured:
     macro_f1: float
     balanced_accuracy: float
     roc_auc: float
+    commonest: float = 0.0
+    commonest_label: float = 0.0
 
 
 @dataclass(frozen=True)

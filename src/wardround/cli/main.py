@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from wardround import __version__
-from wardround.cli import data, deployed, lab, registrar, runs, strategies
+from wardround.cli import data, deployed, lab, registrar, runs, strategies, tune
 from wardround.drivers.simulation.run import Stopped
 from wardround.errors import WardroundError
 
@@ -27,6 +27,7 @@ app.command("resume")(runs.resume)
 app.command("compare")(runs.compare)
 app.command("report")(runs.report)
 app.command("replay")(runs.replay)
+app.command("tune")(tune.tune)
 app.command("strategies")(strategies.strategies)
 app.command("explain")(strategies.explain)
 deployed.mount(app)

@@ -27,11 +27,15 @@ BINS = metrics.ScoreBins()
 
 @dataclass(frozen=True)
 class Reading:
-    """What the server knows of the model's quality; NaN where there is no such measure (an autoencoder has no classes)."""
+    """What the server knows of the model's quality; NaN where there is no such measure (an autoencoder has no classes).
+    ``commonest``, ``commonest_label``: shares of the commonest predicted and of the commonest true class.
+    """
 
     macro_f1: float
     balanced_accuracy: float
     roc_auc: float
+    commonest: float = 0.0
+    commonest_label: float = 0.0
 
 
 def size(plan: Plan) -> int:
@@ -87,8 +91,15 @@ def read(plan: Plan, total: F64) -> Reading:
     found = Reading(math.nan, math.nan, math.nan if auc is None else auc)
     if plan.model.unsupervised:
         return found
-    judged = metrics.classification(total[: plan.classes**2].reshape(plan.classes, plan.classes))
-    return replace(found, macro_f1=judged.macro_f1, balanced_accuracy=judged.balanced_accuracy)
+    confusion = total[: plan.classes**2].reshape(plan.classes, plan.classes)
+    judged, rows = metrics.classification(confusion), max(float(confusion.sum()), 1.0)
+    return replace(
+        found,
+        macro_f1=judged.macro_f1,
+        balanced_accuracy=judged.balanced_accuracy,
+        commonest=float(confusion.sum(0).max() / rows),
+        commonest_label=float(confusion.sum(1).max() / rows),
+    )
 
 
 def threshold(total: F64, target_fpr: float) -> float:

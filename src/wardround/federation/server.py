@@ -480,7 +480,8 @@ class Server:
                 best_measures=total,
                 best_errors=s.errors,
             )
-        return Measured(s.round, "validation", read.macro_f1, read.balanced_accuracy, read.roc_auc)
+        scores = (read.macro_f1, read.balanced_accuracy, read.roc_auc, read.commonest, read.commonest_label)
+        return Measured(s.round, "validation", *scores)
 
 
 _CLOSERS = {

@@ -34,6 +34,7 @@ from wardround.errors import UsageError
 from wardround.events import Emit, Event, Note, RunDone, RunStarted, RunStopped
 from wardround.federation.plan import Plan
 from wardround.federation.server import Phase, Server
+from wardround.federation.watch import Watch
 from wardround.wire import decode, encode, message
 
 OPEN_S = 15.0
@@ -97,6 +98,7 @@ class _Course:
 class _Process:
     def __init__(self, asked: Serve, course: _Course, state: State, emit: Emit) -> None:
         self._asked, self._state, self._sinks = asked, state, [emit]
+        self._watch = Watch()
         self._federation, self._agreed, self._names = course.federation, course.plan, course.names
         self._digest = fingerprint(self._federation, self._names)
         self._saved = self._load()
@@ -210,8 +212,9 @@ class _Process:
         )
 
     def _emit(self, event: Event) -> None:
-        for sink in self._sinks:
-            sink(event)
+        for told in (event, *self._watch.see(event)):
+            for sink in self._sinks:
+                sink(told)
 
     def _started(self, coordinator: Coordinator) -> None:
         f, server = self._federation, coordinator.server

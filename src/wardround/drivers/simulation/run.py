@@ -35,6 +35,7 @@ from wardround.errors import DecodeError, UsageError
 from wardround.events import Emit, Event
 from wardround.federation.plan import Plan
 from wardround.federation.server import Server
+from wardround.federation.watch import Watch
 from wardround.rng import stream
 from wardround.traffic.table import Table
 
@@ -132,6 +133,7 @@ class _Run:
     def __init__(self, run: RunDir, experiment: Experiment, table: Table, emit: Emit, began: float) -> None:
         self.run, self.experiment, self.table = run, experiment, table
         self._sinks: list[Emit] = [emit]
+        self._watch = Watch()
         self._began, self._cpu = began, time.process_time()
         self._timing: dict[str, float] = {}
         self._first_round_s: float | None = None
@@ -161,6 +163,8 @@ class _Run:
             at = self._restored(federation)
         self._log = JsonLog(self.run.log, at)
         self._sinks.append(self._log)
+        for event in results.rounds(self.run) if at is not None else ():
+            self._watch.see(event)  # what was said before the stop is not said again
         if at is None:
             for dropped in self.table.dropped:
                 self._log(events.ColumnDropped(dropped.column, dropped.reason))
@@ -183,8 +187,9 @@ class _Run:
         self._emit(events.RunStarted(self.run.id, e.name, e.seed, clients, e.rounds.count, d, server.round))
 
     def _emit(self, event: Event) -> None:
-        for sink in self._sinks:
-            sink(event)
+        for told in (event, *self._watch.see(event)):
+            for sink in self._sinks:
+                sink(told)
 
     def _federate(self, federation: Federation, noted: list[int]) -> None:
         total = self.experiment.rounds.count
