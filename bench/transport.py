@@ -105,16 +105,16 @@ async def echo(spoke: Spoke, state: State | None, size: int) -> None:
         body = await spoke.body(notice)
         if body is None:
             continue
-        answer = encode(Answer(notice.exchange, np.zeros(size // 4, dtype=np.float32), np.zeros(3)))
+        answer = encode(Answer(notice.turn, np.zeros(size // 4, dtype=np.float32), np.zeros(3)))
         if state is not None:
             state.save("client", answer)
-        await spoke.answer(notice.run, notice.exchange, answer)
+        await spoke.answer(notice.run, notice.turn, answer)
         spoke.drop_repeat(notice)
 
 
 async def exchanges(place: Place, count: int, size: int, disk: Path | None) -> dict[str, Any]:
     """``count`` exchanges of ``size`` bytes each way; ``disk``: with checkpoints on both sides: a whole plain round."""
-    hub = Hub("bench", place.names, 60.0)
+    hub = Hub("bench", {name: token(i) for i, name in enumerate(place.names)}, 60.0)
     await hub.open(place.servers, place.keys)
     spokes = [Spoke(token(i)) for i in range(len(place.names))]
     for spoke in spokes:

@@ -45,12 +45,15 @@ class Reached:
         if held is not None:
             self._versions[peer] = held.version
 
-    def missed(self, peers: Iterable[str]) -> None:
-        """These did not answer."""
+    def missed(self, peers: Iterable[str]) -> tuple[str, ...]:
+        """These did not answer; returns those that may have lost their state."""
+        lost = []
         for peer in peers:
             self._missed[peer] = self._missed.get(peer, 0) + 1
             if self._missed[peer] >= PATIENCE:
                 self._versions[peer] = UNKNOWN
+                lost.append(peer)
+        return tuple(lost)
 
     def forget(self, peers: Iterable[str]) -> None:
         """These may hold nothing any more."""

@@ -119,6 +119,26 @@ class Server:
         return frozenset(self._open.waiting) if self._open else frozenset()
 
     @property
+    def open(self) -> bool:
+        """Is an exchange open?"""
+        return self._open is not None
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Values in an answer to the open exchange: (update, counts)."""
+        return self._update_size(), self._expected_counts()
+
+    @property
+    def cohort(self) -> int:
+        """The least cohort of the open exchange; 0: one sum."""
+        return self._plan.schedule.cohort_size if self.phase is Phase.TRAINING else 0
+
+    @property
+    def totals(self) -> F64 | None:
+        """The summed statistics, once they are known."""
+        return self._state.totals if self._state.totals.size else None
+
+    @property
     def parameters(self) -> F32:
         """The current model [d], with codecs the announced one, which is what gateways hold; empty before set-up."""
         held = self.announced
@@ -274,7 +294,7 @@ class Server:
         opened, self._open = self._open, None
         if opened is None:
             raise LocalProtocolError("expire() without an open exchange")
-        self._reached.missed(opened.waiting)
+        self._confirmed.difference_update(self._reached.missed(opened.waiting))
         enough = len(opened.answered) >= self._policy.minimum
         sums = self._sums(opened) if enough else []
         events = _CLOSERS[self.phase](self, opened, sums, now)

@@ -143,6 +143,7 @@ class Committee:
 
 
 PRESETS: dict[str, Committee] = {
+    "small": Committee(4, 1, 2, 3, 1),
     "consortium": Committee(5, 1, 2, 4, 1),
     "standard": Committee(9, 2, 3, 6, 2),
     "large": Committee(20, 6, 6, 14, 6),
@@ -160,7 +161,9 @@ class Lattice:
         count_bits: width of a count (exact segment): counts are whole multiples of 2^-count_fraction within
             +-2^(count_bits - count_fraction - 1).
         count_fraction: binary places of a count.
-        committee: a preset (``consortium`` 5 members, ``standard`` 9, ``large`` 20, ``client-drawn`` 50).
+        committee: a preset (``small`` 4 members, ``consortium`` 5, ``standard`` 9, ``large`` 20, ``client-drawn`` 50).
+        members: who is on it: names of gateways, or of other parties (a registrar, a regulator) that run a member each; empty:
+            one gateway each of different sites (federation/committee.py).
         minimum: fewest clients whose sum may be opened (u_min); no member opens less, whatever the server says.
     """
 
@@ -172,6 +175,7 @@ class Lattice:
     count_fraction: int = 8
     committee: str = "consortium"
     minimum: int = 4
+    members: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 2 <= self.bits <= 16:
@@ -184,6 +188,11 @@ class Lattice:
             )
         if self.committee not in PRESETS:
             raise ValueError(f"committee {self.committee!r} is not one of {', '.join(PRESETS)}")
+        wanted = PRESETS[self.committee].members
+        if self.members and (len(self.members) != wanted or len(set(self.members)) != wanted):
+            raise ValueError(
+                f"committee {self.committee!r} has {wanted} different members, members names {len(set(self.members))}"
+            )
         if self.minimum < 2:
             raise ValueError(
                 f"minimum must be 2 or more, not {self.minimum}: the sum of one client is that client's update"

@@ -54,6 +54,7 @@ from wardround.wire import decode, encode
 
 COLLECTING, CHECKING, VOTING, BEACON = "collecting", "checking", "voting", "beacon"
 PARTITION, OPENING, DONE, FAILED = "partition", "opening", "done", "failed"
+AWAY = "away when the round began"
 TRANSITIONS = {
     COLLECTING: (CHECKING, FAILED),
     CHECKING: (VOTING, FAILED),
@@ -68,7 +69,8 @@ ANSWERS = {VOTING: Vote, BEACON: BeaconShare, PARTITION: Vote, OPENING: SumShare
 class Server:
     """The machine of one round. ``start`` is the signed descriptor, ``invited`` the clients that may contribute.
 
-    ``entropy``: 32 secret bytes that no member knows; ``verifier`` may refuse a contribution by its ``proof``.
+    ``entropy``: 32 secret bytes that no member knows; ``verifier`` may refuse a contribution by its ``proof``; members that
+    are ``away`` are not asked, so that nobody waits for them.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Server:
         *,
         patience: Patience = Patience(),
         verifier: Verifier | None = None,
+        away: Sequence[int] = (),
     ) -> None:
         admitted = {entry.client for entry in roster.clients}
         strangers = [client for client in invited if client not in admitted]
@@ -97,7 +100,7 @@ class Server:
         self._state, self._deadline = COLLECTING, 0.0
         self._waiting: list[str] = []
         self._verdicts = Verdicts()
-        self._faulty: dict[int, str] = {}
+        self._faulty: dict[int, str] = dict.fromkeys(away, AWAY)
         self._refused: dict[str, str] = {}
         self._chosen: tuple[str, ...] = ()
         self._cohorts: tuple[tuple[str, ...], ...] = ()
@@ -117,6 +120,23 @@ class Server:
     @property
     def descriptor(self) -> Descriptor:
         return self._start.descriptor
+
+    @property
+    def received(self) -> tuple[str, ...]:
+        """Clients whose contribution is here."""
+        return tuple(sorted(self._vault.clients))
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Invited clients whose contribution is not here."""
+        return tuple(client for client in self._invited if client not in self._vault)
+
+    @property
+    def awaited(self) -> tuple[int, ...]:
+        """Members whose answer is due."""
+        if self._state in (COLLECTING, CHECKING):
+            return tuple(member for member in self._active() if self._verdicts.missing(member))
+        return tuple(m for m in self._poll.asked if m not in self._poll.answers and m not in self._faulty)
 
     def begin(self, now: float) -> Step:
         """Invite the clients."""
@@ -177,8 +197,7 @@ class Server:
     def resume(self, now: float) -> Step:
         """After ``restore``: ask again whoever has not answered."""
         if self._state == COLLECTING:
-            missing = tuple(client for client in self._invited if client not in self._vault)
-            return Step((Send(self._start, clients=missing), *self._again()), self._deadline)
+            return Step((Send(self._start, clients=self.missing), *self._again()), self._deadline)
         if self._state == CHECKING:
             return Step(self._again(), self._deadline)
         self._deadline = max(self._deadline, now + self._patience.answer_s)
@@ -279,7 +298,9 @@ class Server:
     def _flush(self) -> list[Send]:
         if not self._waiting:
             return []
-        self._verdicts.batches.append(tuple(self._waiting))
+        self._verdicts.batches.append(
+            tuple(sorted(self._waiting))
+        )  # the same set is the same message, however it came in
         self._waiting = []
         return [
             Send(self._batch(len(self._verdicts.batches) - 1, member), members=(member,)) for member in self._active()
@@ -352,7 +373,7 @@ class Server:
         return [Send(question, members=tuple(members))]
 
     def _ask_again(self) -> tuple[Send, ...]:
-        silent = tuple(m for m in self._poll.asked if m not in self._poll.answers and m not in self._faulty)
+        silent = self.awaited
         return (Send(self._poll.question, members=silent),) if silent and self._poll.question is not None else ()
 
     def _take(self, received: FromMember) -> None:

@@ -2,29 +2,42 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from wardround.arrays import F32
+from wardround.auth.choice import XWing
 from wardround.config import parse
 from wardround.drivers.nats.agent import FittingEngine
 from wardround.drivers.nats.coordinator import Coordinator, Patience
 from wardround.drivers.nats.deployment import Federation
+from wardround.drivers.nats.enrolling import Lab as Enrolled
+from wardround.drivers.nats.keys import KeyFolder
 from wardround.drivers.nats.link import LinkError
 from wardround.drivers.nats.port import Reply
+from wardround.drivers.nats.provisioning import enrolled_owners
 from wardround.drivers.nats.rows import OwnRows, own_rows
+from wardround.drivers.nats.securing import Securing, kept_server
 from wardround.drivers.nats.state import DiskError
+from wardround.drivers.simulation import engines
+from wardround.drivers.simulation.federate import Federation as Simulated
+from wardround.drivers.store.registrar import Registrar
 from wardround.drivers.strategies import full
 from wardround.drivers.world import build, plan
 from wardround.errors import RemoteProtocolError
-from wardround.events import Event
+from wardround.events import Event, ignore
+from wardround.federation.answering import SecureGateway
 from wardround.federation.client import Client, ClientState
-from wardround.federation.messages import ASKS, Ask
+from wardround.federation.desk import PlainDesk
+from wardround.federation.messages import ASKS
 from wardround.federation.plan import Plan
+from wardround.federation.secure_client import SecureClientState
 from wardround.federation.server import Server
 from wardround.federation.step import Send
 from wardround.rng import stream
@@ -61,6 +74,9 @@ learning_rate = 0.05
 count = 4
 measure_every = 2
 """
+
+
+LATTICE = TINY.replace('use = "plain"', 'use = "lattice"\nminimum = 2\ncommittee = "small"')
 
 
 class Killed(Exception):  # noqa: N818 - what happens to it, not what it did wrong
@@ -100,15 +116,15 @@ class Chaos:
             raise Killed(what)
 
 
-@dataclass
+@dataclass(repr=False)
 class Town:
     """Broker, disks and gateways, and the port between them and the coordinator. Virtual time: ``now`` moves when all is quiet."""
 
     chaos: Chaos
     roster: tuple[str, ...]
-    answer: Callable[["Town", str, bytes], tuple[int, bytes] | None]
+    answer: Callable[["Town", str, bytes], bytes | None]
     now: float = 1000.0
-    asks: dict[str, bytes] = field(default_factory=dict)
+    asks: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     answers: list[Reply] = field(default_factory=list)
     undelivered: list[Reply] = field(default_factory=list)
     todo: list[str] = field(default_factory=list)
@@ -118,15 +134,22 @@ class Town:
     replies: int = 0
     drain_at: frozenset[int] = frozenset()
     coordinator: Coordinator | None = None
+    desk: Any = None
+    refusals: list[tuple[str, str]] = field(default_factory=list)
+    sent: list[tuple[str, bytes]] = field(default_factory=list)
+    received: list[bytes] = field(default_factory=list)
+    stored: list[bytes] = field(default_factory=list)
+    told: dict[tuple[str, int], set[bytes]] = field(default_factory=dict)
 
-    async def send(self, exchange: int, sends: Sequence[Send[Ask]]) -> int:
+    async def send(self, turn: int, sends: Sequence[Send[Any]]) -> int:
         self.sends += 1
         if self.chaos.happens("broker away"):
             raise LinkError("away")
         for each in sends:
             for peer in each.peers:
                 self.chaos.strike("server while sending")
-                self.asks[peer] = encode(each.message)
+                self.asks[peer] = turn, encode(each.message)
+                self.told.setdefault((peer, turn), set()).add(self.asks[peer][1])
                 if not self.chaos.happens("ask lost") and peer not in self.todo:
                     self.todo.append(peer)
         return 0
@@ -144,7 +167,9 @@ class Town:
             self.now += 0.0 if self.todo else within
             return None
         at = int(self.chaos.rng.integers(len(self.undelivered)))  # any order
-        return self.undelivered[at] if self.chaos.happens("duplicate") else self.undelivered.pop(at)
+        found = self.undelivered[at] if self.chaos.happens("duplicate") else self.undelivered.pop(at)
+        self.received.append(found.body)
+        return found
 
     async def settle(self) -> None:
         self.chaos.strike("server before settling")
@@ -165,23 +190,25 @@ class Town:
         if self.chaos.happens("disk full"):
             raise DiskError("full")
         self.disk["server"] = data
+        self.stored.append(data)
         self.chaos.strike("server after its checkpoint")
 
     def _work(self, peer: str) -> None:
         if peer in self.absent or peer not in self.asks:
             return
+        turn, body = self.asks[peer]
         try:
-            found = self.answer(self, peer, self.asks[peer])
+            found = self.answer(self, peer, body)
         except Killed:
             self.todo.append(peer)  # restarted: it asks for its last notice
             return
         if found is not None and not self.chaos.happens("answer lost"):
-            reply = Reply(peer, *found)
+            reply = Reply(peer, turn, found)
             self.answers.append(reply)
             self.undelivered.append(reply)
 
 
-def gateway(town: Town, peer: str, body: bytes) -> tuple[int, bytes] | None:
+def gateway(town: Town, peer: str, body: bytes) -> bytes | None:
     """One gateway process from its disk, as agent.py does it, with a chance to die between any two steps."""
     federation, _, agreed, names = tiny()
     saved = town.disk.get(peer)
@@ -199,7 +226,19 @@ def gateway(town: Town, peer: str, body: bytes) -> tuple[int, bytes] | None:
     town.chaos.strike("gateway before storing")
     town.disk[peer] = client.to_bytes()
     town.chaos.strike("gateway after storing")
-    return answer.exchange, encode(answer)
+    return encode(answer)
+
+
+def simulated(where: "Place") -> F32:
+    """The parameters that the simulation of the same file ends with."""
+    server = Server.new(where.plan, where.federation.participation, where.names, where.federation.seed)
+    maker = engines.maker(where.federation.model, where.federation.training, where.plan.classes)
+    world = build(where.federation, where.table)
+    with ThreadPoolExecutor(1) as pool:
+        run = Simulated(where.federation, world, where.plan, server, maker, ignore, pool, 1)
+        for _ in run.run():
+            pass
+        return run.server.outcome().parameters
 
 
 @dataclass
@@ -227,7 +266,7 @@ async def _run(town: Town, patience_s: float, wait_for: int) -> Outcome:
         fresh = Server.new(agreed, policy, names, seed)
         server = fresh if saved is None else Server.from_bytes(agreed, policy, names, seed, saved)
         coordinator = Coordinator(
-            server=server,
+            desk=PlainDesk(server, names),
             port=town,
             save=town.save,
             emit=events.append,
@@ -235,6 +274,131 @@ async def _run(town: Town, patience_s: float, wait_for: int) -> Outcome:
             wait_for=wait_for,
             minimum=policy.minimum,
             peers=names,
+            now=lambda: town.now,
+            ticks=lambda: town.now,
+        )
+        town.restarted()
+        town.coordinator = coordinator
+        try:
+            await coordinator.run()
+        except Killed:
+            continue
+        if coordinator.over:
+            return Outcome(server.outcome().parameters, events, starts, town, coordinator)
+
+
+RUN = "run of a test"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Place:
+    """A federation file with its keys; ``rows`` of each gateway are made once."""
+
+    federation: Federation
+    table: Table
+    plan: Plan
+    names: tuple[str, ...]
+    securing: Securing
+    rows: dict[str, OwnRows] = field(default_factory=dict)
+
+    @property
+    def everybody(self) -> tuple[str, ...]:
+        return (*self.names, *(seat.peer for seat in self.securing.seats))
+
+    def rows_of(self, name: str) -> OwnRows:
+        if name not in self.rows:
+            self.rows[name] = own_rows(self.federation, self.table, name)
+        return self.rows[name]
+
+
+@cache
+def place(text: str, folder: Path) -> Place:
+    """``folder`` gets the keys."""
+    federation = parse(text, full(), "tiny.toml", Federation)
+    table = federation.data.load(None, stream(federation.seed, "data"))
+    names = build(federation, table).names
+    folder.mkdir(exist_ok=True)
+    keys = KeyFolder(folder)
+    suite = XWing().suite
+    list(
+        Enrolled(Registrar(folder / "registrar"), keys, "tiny", suite).enrol_all(
+            [*enrolled_owners(federation, names).items()]
+        )
+    )
+    securing = Securing.of(federation, names, keys)
+    assert securing is not None
+    return Place(federation, table, plan(federation, table), names, securing)
+
+
+def secure_answer(where: Place) -> Callable[[Town, str, bytes], bytes | None]:
+    """One process from its disk, as agent.py does it, with a chance to die between any two steps."""
+
+    def answering(town: Town, peer: str, body: bytes) -> bytes | None:
+        saved = town.disk.get(peer)
+        machine = secure_gateway(where, peer, saved) if peer in where.names else secure_member(where, peer, saved)
+        kind = "gateway" if peer in where.names else "member"
+        town.chaos.strike(f"{kind} before answering")
+        try:
+            found: bytes = machine.answer(body)
+        except RemoteProtocolError as error:
+            town.refusals.append((peer, str(error)))
+            return None
+        town.chaos.strike(f"{kind} before storing")
+        town.disk[peer] = machine.to_bytes()
+        town.chaos.strike(f"{kind} after storing")
+        town.sent.append((peer, found))
+        return found
+
+    return answering
+
+
+def secure_gateway(where: Place, peer: str, saved: bytes | None) -> Any:
+    kept = decode(saved, SecureClientState) if saved is not None else None
+    index, seed = where.names.index(peer), where.federation.seed
+    if kept is None:
+        client = Client(where.plan, seed, ClientState(index))
+    else:
+        client = Client.from_bytes(where.plan, seed, kept.client)
+    engine = FittingEngine(
+        lambda inputs: StackedEngine(where.plan.model, where.plan.training, inputs, where.plan.classes)
+    )
+    secured = where.securing.gateway(peer, client, RUN, kept)
+    return SecureGateway(secured, where.rows_of(peer), engine)
+
+
+def secure_member(where: Place, peer: str, saved: bytes | None) -> Any:
+    seat = next(seat for seat in where.securing.seats if seat.peer == peer)
+    return where.securing.member(seat, RUN, saved)
+
+
+def run_secure(where: Place, town: Town, patience: Patience = Patience(60.0, 5.0, 20.0)) -> Outcome:
+    """The coordinator until the federation is over, started again from its disk whenever it is killed."""
+    return asyncio.run(_run_secure(where, town, patience))
+
+
+async def _run_secure(where: Place, town: Town, patience: Patience) -> Outcome:
+    events: list[Event] = []
+    starts = 0
+    policy, seed = where.federation.participation, where.federation.seed
+    while True:
+        starts += 1
+        saved = town.disk.get("server")
+        kept = kept_server(saved) if saved is not None else None
+        if kept is None:
+            server = Server.new(where.plan, policy, where.names, seed)
+        else:
+            server = Server.from_bytes(where.plan, policy, where.names, seed, kept.server)
+        desk = where.securing.desk(server, RUN, kept)
+        town.desk = desk
+        coordinator = Coordinator(
+            desk=desk,
+            port=town,
+            save=town.save,
+            emit=events.append,
+            patience=patience,
+            wait_for=len(where.names),
+            minimum=policy.minimum,
+            peers=where.names,
             now=lambda: town.now,
             ticks=lambda: town.now,
         )
@@ -256,12 +420,25 @@ class Lab:
     run = staticmethod(run_federation)
     gateway = staticmethod(gateway)
     rows = staticmethod(rows_of)
+    run_secure = staticmethod(run_secure)
+    secure_answer = staticmethod(secure_answer)
+    secure_member = staticmethod(secure_member)
+    lattice = LATTICE
+    simulated = staticmethod(simulated)
+    folder: Path
+
+    def place(self, text: str = LATTICE) -> Place:
+        return place(text, self.folder)
+
+    def secure_town(self, seed: int, p: float, where: Place, **more: Any) -> Town:
+        chaos = Chaos(np.random.default_rng(seed), p, limit=150)
+        return replace(Town(chaos, where.everybody, secure_answer(where)), **more)
 
     def town(self, seed: int, p: float, **more: Any) -> Town:
         return replace(Town(Chaos(np.random.default_rng(seed), p), tiny()[3], gateway), **more)
 
 
 @pytest.fixture
-def lab(monkeypatch: pytest.MonkeyPatch) -> Lab:
+def lab(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Lab:
     monkeypatch.setattr("wardround.drivers.nats.coordinator.RETRY_S", 0.0)
-    return Lab()
+    return Lab(tmp_path_factory.getbasetemp() / "keys")

@@ -18,6 +18,7 @@ from nats.aio.client import Client as Connection
 from wardround.drivers.nats import brokerconfig
 from wardround.drivers.nats.broker import PrivateBroker
 from wardround.drivers.nats.brokerconfig import Listen
+from wardround.drivers.nats.deployment import token
 from wardround.drivers.nats.envelope import PART_BYTES, Notice, Part, Presence, answer_parts, digest_of
 from wardround.drivers.nats.hub import Hub
 from wardround.drivers.nats.keys import KeyFolder, make, new_key
@@ -56,8 +57,8 @@ class Place:
     def start(self) -> None:
         self.broker.start(self.keys, self.keys.roster(), TOKENS)
 
-    async def gateway(self, token: str) -> Connection:
-        return await connect(self.servers, self.keys, token, nothing)
+    async def gateway(self, owner: str) -> Connection:
+        return await connect(self.servers, self.keys, owner, nothing)
 
 
 async def nothing() -> None:
@@ -74,7 +75,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 def with_hub(place: Place, work: Callable[[Hub], Awaitable[None]], run: str = "run 1") -> None:
     async def go() -> None:
-        hub = Hub(run, NAMES, 0.2)
+        hub = Hub(run, {name: token(i) for i, name in enumerate(NAMES)}, 0.2)
         await hub.open(place.servers, place.keys)
         try:
             await work(hub)
@@ -88,8 +89,8 @@ def ask(exchange: int, size: int = 20_000) -> AskStatistics:
     return AskStatistics(exchange, "four" * size)
 
 
-async def open_spoke(place: Place, token: str) -> Spoke:
-    spoke = Spoke(token)
+async def open_spoke(place: Place, owner: str) -> Spoke:
+    spoke = Spoke(owner)
     await spoke.open(place.servers, place.keys)
     return spoke
 
@@ -102,14 +103,14 @@ def test_an_ask_reaches_its_gateways_and_their_answers_come_back(place: Place, s
         assert await hub.send(3, [Send(NAMES[:2], message)]) > 2 * 4 * size
         for spoke in spokes:
             notice = await asyncio.wait_for(spoke.notice(), 5)
-            while notice.exchange != 3 or notice.run != "run 1":
+            while notice.turn != 3 or notice.run != "run 1":
                 notice = await asyncio.wait_for(spoke.notice(), 5)
             body = await spoke.body(notice)
             assert body == encode(message)
             await spoke.answer(notice.run, 3, body)
         got = [await hub.reply(5), await hub.reply(5)]
         assert {r.peer for r in got if r} == set(NAMES[:2])
-        assert all(r is not None and r.exchange == 3 and r.body == encode(message) for r in got)
+        assert all(r is not None and r.turn == 3 and r.body == encode(message) for r in got)
         await hub.settle()
         assert await hub.reply(0.05) is None
         for spoke in spokes:
@@ -124,7 +125,7 @@ def test_a_gateway_that_was_away_finds_one_notice_the_last(place: Place) -> None
             await hub.send(exchange, [Send(NAMES[2:], ask(exchange, 50))])
         spoke = await open_spoke(place, TOKENS[2])
         notice = await asyncio.wait_for(spoke.notice(), 5)
-        assert notice.exchange == 149
+        assert notice.turn == 149
         body = await spoke.body(notice)
         assert body is not None
         assert decode(body, AskStatistics).exchange == 149
@@ -142,7 +143,7 @@ def test_answers_sent_while_no_coordinator_runs_wait_for_the_next(place: Place) 
     async def then(hub: Hub) -> None:
         reply = await hub.reply(5)
         assert reply is not None
-        assert (reply.peer, reply.exchange, reply.body) == (NAMES[0], 9, b"late " * 300_000)
+        assert (reply.peer, reply.turn, reply.body) == (NAMES[0], 9, b"late " * 300_000)
         await hub.settle()
 
     async def alone() -> None:
@@ -191,7 +192,7 @@ def test_a_gateway_neither_reads_nor_writes_anothers_messages(place: Place) -> N
         await spy.flush()
         await hub.send(201, [Send(NAMES[1:2], ask(201, 10))])
         notice = await asyncio.wait_for(victim.notice(), 5)
-        while notice.exchange != 201:
+        while notice.turn != 201:
             notice = await asyncio.wait_for(victim.notice(), 5)
         await victim.body(notice)
         await victim.answer("run 1", 201, b"secret")
@@ -211,7 +212,7 @@ def test_a_gateway_neither_reads_nor_writes_anothers_messages(place: Place) -> N
         assert found.peer == NAMES[0]
         assert await hub.reply(0.3) is None
         fresh = await open_spoke(place, TOKENS[1])
-        assert (await asyncio.wait_for(fresh.notice(), 5)).exchange == 201
+        assert (await asyncio.wait_for(fresh.notice(), 5)).turn == 201
         await asyncio.gather(spy.close(), victim.close(), fresh.close())
 
     with_hub(place, work)
@@ -286,7 +287,7 @@ def test_both_ends_outlive_a_broker_that_is_killed_and_started_again(tmp_path: P
             except LinkError:
                 await asyncio.sleep(0.1)
         notice = first
-        while notice.exchange == 1:
+        while notice.turn == 1:
             notice = await asyncio.wait_for(spoke.notice(), 20)
         body = await spoke.body(notice)
         assert body == encode(ask(2))
@@ -331,7 +332,7 @@ def test_a_damaged_body_is_refused(place: Place) -> None:
         spoke = await open_spoke(place, TOKENS[0])
         await hub.send(301, [Send(NAMES[:1], ask(301, 10))])
         notice = await asyncio.wait_for(spoke.notice(), 5)
-        while notice.exchange != 301:
+        while notice.turn != 301:
             notice = await asyncio.wait_for(spoke.notice(), 5)
         lie = Notice(notice.run, 301, notice.digest[:16] + digest_of(b"x")[16:], 1)  # same name, other digest
         with pytest.raises(RemoteProtocolError, match="not the one its notice names"):

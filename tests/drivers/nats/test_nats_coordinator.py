@@ -44,7 +44,7 @@ def test_a_gateway_killed_after_storing_does_not_train_twice(lab: Any) -> None:
     lab.run(town)
     once = dict(town.disk)
     name = town.roster[0]
-    before, ask = once[name], town.asks[name]
+    before, (_, ask) = once[name], town.asks[name]
     first, second = lab.gateway(town, name, ask), lab.gateway(town, name, ask)
     assert first == second
     assert town.disk[name] == before
@@ -98,8 +98,9 @@ def test_garbage_and_late_answers_are_counted_and_change_nothing(lab: Any) -> No
     def answer(town: Any, peer: str, body: bytes) -> Any:
         good = lab.gateway(town, peer, body)
         if good is not None:
-            town.undelivered.append(Reply(peer, good[0], b"junk"))
-            town.undelivered.append(Reply(peer, good[0] - 1, good[1]))
+            turn = town.asks[peer][0]
+            town.undelivered.append(Reply(peer, turn, b"junk"))
+            town.undelivered.append(Reply(peer, turn - 1, good))
         return good
 
     done = lab.run(lab.town(4, 0.0, answer=answer))

@@ -15,7 +15,7 @@ from wardround.auth.trust import Turn
 from wardround.drivers.nats import provisioning
 from wardround.drivers.nats.enrolling import EXPORT, Site, server_key
 from wardround.drivers.nats.keys import COORDINATOR, KeyFolder
-from wardround.drivers.nats.provisioning import Asked, Enrol, answered, enrol, keys, owners_of, public_keys
+from wardround.drivers.nats.provisioning import Asked, Enrol, answered, enrol, keys, public_keys
 from wardround.drivers.store.administering import Office
 from wardround.drivers.store.member_keys import read_identity, read_server_key
 from wardround.drivers.store.registrar import ANCHOR, Registrar, Wish, read_anchor, read_export
@@ -95,7 +95,7 @@ def test_a_gateway_enrols_over_files_and_can_join(machines: Machines) -> None:
     server = read_server_key(machines.coordinator / "keys" / "server.key", gateway.anchor)
     assert descriptor.public == server.key.public == gateway.identity.server_public
     assert [(e.name, e.state, e.member) for e in packed.entries] == [("icu", "active", gateway.credential.member)]
-    public = public_keys(KeyFolder(machines.coordinator / "keys"), owners_of(("icu", "ward 2")))
+    public = public_keys(KeyFolder(machines.coordinator / "keys"), {"icu": "g00000", "ward 2": "g00001"})
     assert set(public) == {COORDINATOR, "g00000"}
     assert stat.S_IMODE(export.stat().st_mode) == 0o600
 

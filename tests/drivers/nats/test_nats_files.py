@@ -15,11 +15,11 @@ from wardround.config import dump, parse
 from wardround.drivers.nats import doctor, keys, provisioning, standing
 from wardround.drivers.nats.brokerconfig import Listen, private
 from wardround.drivers.nats.coordinator import Counts
-from wardround.drivers.nats.deployment import Broker, Federation, Gateway, load, read, roster, token
+from wardround.drivers.nats.deployment import Broker, Federation, Gateway, fingerprint, load, read, roster, token
 from wardround.drivers.nats.health import Health, Snapshot
 from wardround.drivers.nats.keys import COORDINATOR, KeyFolder
 from wardround.drivers.nats.rows import own_rows
-from wardround.drivers.nats.serving import Saved, fingerprint
+from wardround.drivers.nats.serving import Saved
 from wardround.drivers.nats.state import DiskError, State
 from wardround.drivers.sinks.jsonlog import JsonLog
 from wardround.drivers.strategies import full
@@ -67,7 +67,7 @@ def test_a_federation_is_an_experiment_with_two_more_tables(file: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ('[secagg]\nuse = "lattice"\n', "plain sums only"),
+        ('[secagg]\nuse = "pairwise"\n', "benchmark baseline"),
         ("[broker]\nprot = 1\n", "did you mean 'port'"),
         ("[broker]\npatience_s = 0\n", "patience_s must be above 0"),
         ("[broker]\nport = 70000\n", "must be a port"),

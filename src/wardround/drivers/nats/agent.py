@@ -1,6 +1,6 @@
-"""The gateway agent: trains on its own rows when invited, stores its state, answers.
+"""The agent of one peer, a gateway or a committee member: answers when asked, stores its state before it does.
 
-    notice -> body -> Client.receive -> (train) -> state on the disk -> answer
+    notice -> body -> the peer's machine (a gateway trains) -> state on the disk -> answer
 
 A kill -9 between any two steps costs nothing: the notice waits at the broker, and an answer that was stored before is sent
 again as it was. Code: the agent runs what is installed here; an ask carries numbers and nothing that is loaded or run.
@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
 from wardround import __version__
 from wardround.arrays import F32
@@ -21,11 +20,10 @@ from wardround.drivers.nats.spoke import Spoke
 from wardround.drivers.nats.state import DiskError, State
 from wardround.errors import RemoteProtocolError
 from wardround.events import Emit, Note
-from wardround.federation.client import Client, ClientState, LocalData
-from wardround.federation.messages import ASKS, Ask, Reply
+from wardround.federation.answering import Answering
+from wardround.federation.client import LocalData
 from wardround.federation.plan import Plan
 from wardround.training.task import Engine, Job, Trained
-from wardround.wire import decode, encode
 
 FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 5.0
@@ -72,19 +70,19 @@ class Tally:
     retries: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
-    last_exchange: int = 0
+    last_turn: int = 0
     training_s: float = 0.0
 
 
 @dataclass
 class Agent:
-    """One gateway. ``site`` is called at the first ask, so that an idle agent holds no rows."""
+    """One peer. ``make(run, saved)`` gives its machine for a run, from its stored state or fresh; it is called at the first
+    message, so that an idle agent holds no rows.
+    """
 
-    index: int
-    seed: int
     spoke: Spoke
     state: State
-    site: Callable[[], Site]
+    make: Callable[[str, bytes | None], Answering]
     emit: Emit
     clock: Callable[[], float]
     tally: Tally = field(default_factory=Tally)
@@ -92,8 +90,8 @@ class Agent:
 
     def __post_init__(self) -> None:
         self._run = ""
-        self._client: Client | None = None
-        self._site: Site | None = None
+        self._machine: Answering | None = None
+        self._answered: Notice | None = None
 
     async def serve(self) -> None:
         """Handle notices until cancelled."""
@@ -107,7 +105,7 @@ class Agent:
             await asyncio.sleep(every_s)
 
     def presence(self, leaving: bool = False) -> Presence:
-        return Presence(__version__, self._run, self.tally.last_exchange, self.busy, leaving)
+        return Presence(__version__, self._run, self.tally.last_turn, self.busy, leaving)
 
     async def _until_done(self, notice: Notice) -> None:
         """Handle ``notice``, again while the broker is away or the disk is full, until a newer one comes."""
@@ -120,12 +118,12 @@ class Agent:
                     return
                 except (LinkError, DiskError) as error:
                     self.tally.retries += 1
-                    self.emit(Note("gateway.retry", f"exchange {notice.exchange}: {error}; again in {wait:.1f} s"))
+                    self.emit(Note("gateway.retry", f"turn {notice.turn}: {error}; again in {wait:.1f} s"))
                     await asyncio.sleep(wait)
                     wait = min(2 * wait, LONGEST_WAIT_S)
                 except RemoteProtocolError as error:
                     self.tally.refused += 1
-                    self.emit(Note("gateway.refused", f"exchange {notice.exchange}: {error}"))
+                    self.emit(Note("gateway.refused", f"turn {notice.turn}: {error}"))
                     return
         finally:
             self.busy = False
@@ -135,52 +133,31 @@ class Agent:
         if body is None:
             return
         self.tally.bytes_in += len(body)
-        ask = cast("Ask", decode(body, *ASKS))
-        known = self._client is not None and self._run == notice.run and self._client.state.answered == ask.exchange
+        known = self._answered == notice
         # in a thread: signs of life go on while this gateway trains
-        answer = await asyncio.to_thread(self._answer, notice.run, ask)
+        sent = await asyncio.to_thread(self._answer, notice.run, body)
         if self.spoke.superseded(notice):
             self.tally.superseded += 1
             return
-        sent = encode(answer)
-        await self.spoke.answer(notice.run, answer.exchange, sent)
+        await self.spoke.answer(notice.run, notice.turn, sent)
         self.spoke.drop_repeat(notice)
+        self._answered = notice
         self.tally.bytes_out += len(sent)
-        self.tally.last_exchange = answer.exchange
+        self.tally.last_turn = notice.turn
         self.tally.answered += not known
         self.tally.repeated += known
 
-    def _answer(self, run: str, ask: Ask) -> Reply:
+    def _answer(self, run: str, body: bytes) -> bytes:
         """The machine's answer, its state on the disk."""
-        site, client = self._machine(run)
+        began = self.clock()
+        if self._machine is None or self._run != run:
+            self._machine, self._run = self.make(run, self.state.load(f"client {run}")), run
         try:
-            answer = client.receive(ask, site.rows, site.engine)
-            while isinstance(answer, Job):  # a personal strategy trains more than once a round
-                began = self.clock()
-                answer = client.trained(site.engine.train([answer])[0])
-                self.tally.training_s += self.clock() - began
-        except ValueError as error:  # parameters that do not fit the model that both sides agreed on
-            self._client = None
-            raise RemoteProtocolError(str(error)) from error
-        self._store(run, client)
-        return answer
-
-    def _store(self, run: str, client: Client) -> None:
-        try:
-            self.state.save(f"client {run}", client.to_bytes())
-        except DiskError:
-            self._client = None  # what is in memory went further than the disk: start from the disk again
+            answer = self._machine.answer(body)
+            self.state.save(f"client {run}", self._machine.to_bytes())
+        except (RemoteProtocolError, DiskError):
+            self._machine = None  # what is in memory may have gone further than the disk: start from the disk again
             raise
         self.state.forget("client ", f"client {run}")
-
-    def _machine(self, run: str) -> tuple[Site, Client]:
-        """This run's machine, from the disk where it was met before."""
-        if self._site is None:
-            self._site = self.site()
-        if self._client is None or self._run != run:
-            saved = self.state.load(f"client {run}")
-            plan = self._site.plan
-            fresh = Client(plan, self.seed, ClientState(self.index))
-            self._client = fresh if saved is None else Client.from_bytes(plan, self.seed, saved)
-            self._run = run
-        return self._site, self._client
+        self.tally.training_s += self.clock() - began
+        return answer

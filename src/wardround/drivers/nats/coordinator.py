@@ -1,6 +1,7 @@
-"""The coordinator's loop: the server's machine on one side, the port on the other, a checkpoint before every message.
+"""The coordinator's loop: the server's desk on one side, the port on the other, a checkpoint before every message.
 
-    wait for gateways -> begin -> CHECKPOINT -> send -> replies (repeat to who is silent) -> expire, log -> CHECKPOINT -> settle
+    wait for gateways -> begin -> CHECKPOINT -> send -> replies (repeat to who is silent) -> time is up or all are there
+    -> the next turn: CHECKPOINT -> send -> ...   or the end of the exchange: log -> CHECKPOINT -> settle
 
 Answers of an open exchange are not checkpointed one by one: until ``settle`` the transport holds them and each gateway
 its own, so a coordinator killed in between takes up the same exchange and gets the same answers again.
@@ -12,18 +13,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import cast
+from typing import Any
 
 from wardround.drivers.nats.link import LinkError
 from wardround.drivers.nats.port import Port, Reply
 from wardround.drivers.nats.state import DiskError
 from wardround.errors import RemoteProtocolError
 from wardround.events import Emit, Event, Note, RoundDone
-from wardround.federation import messages
-from wardround.federation.messages import ANSWERS, Ask
+from wardround.federation.desk import Desk
 from wardround.federation.server import Phase, Server
 from wardround.federation.step import Step
-from wardround.wire import decode
 
 RETRY_S = 1.0
 LOOK_S = 0.05
@@ -31,10 +30,11 @@ LOOK_S = 0.05
 
 @dataclass(frozen=True)
 class Patience:
-    """How long the coordinator waits, seconds."""
+    """How long the coordinator waits, seconds: for gateways, for the committee, before it repeats."""
 
     exchange_s: float
     repeat_s: float
+    committee_s: float = 10.0
 
 
 @dataclass
@@ -53,12 +53,12 @@ class Counts:
 
 @dataclass
 class Coordinator:
-    """Drives ``server`` over ``port`` until the federation is over or ``drain`` is called.
+    """Drives ``desk`` over ``port`` until the federation is over or ``drain`` is called.
 
     ``save`` puts the machine's bytes on the disk; ``now`` is the wall clock, ``ticks`` one that never jumps.
     """
 
-    server: Server
+    desk: Desk
     port: Port
     save: Callable[[bytes], None]
     emit: Emit
@@ -76,6 +76,11 @@ class Coordinator:
         self._met = self.server.exchange > 0
 
     @property
+    def server(self) -> Server:
+        """The round's machine behind the desk."""
+        return self.desk.server
+
+    @property
     def over(self) -> bool:
         return self.server.phase is Phase.DONE
 
@@ -89,51 +94,64 @@ class Coordinator:
         Raises:
             RoundError: set-up failed as often as the plan allows.
         """
-        if self.server.waiting:
-            await self._exchange(self.server.repeat())
+        if self.desk.open:
+            await self._exchange(self.desk.repeat())
         while not self.over and not self._draining.is_set():
-            reachable = await self._gather()
-            if reachable:
-                step = self.server.begin(self.now(), reachable, self.patience.exchange_s)
+            here = await self._gather()
+            if here:
+                step = self.desk.begin(self.now(), here, self.patience.exchange_s)
                 await self._checkpoint()
                 await self._exchange(step)
 
-    async def _gather(self) -> tuple[str, ...]:
-        """The gateways that are there, in their order, once there are enough."""
-        told = False
+    async def _gather(self) -> frozenset[str]:
+        """Who is there, once there are enough."""
+        told = ""
         while not self._draining.is_set():
             here = self.port.present()
+            gateways = sum(peer in here for peer in self.peers)
             needed = self.minimum if self._met else max(self.minimum, self.wait_for)
-            if len(here) >= needed:
+            lacking = f"{gateways} of {needed} are here" if gateways < needed else self.desk.lacking(here)
+            if not lacking:
                 self._met = True
-                return tuple(peer for peer in self.peers if peer in here)
-            if not told:
-                told = True
-                self.emit(Note("gateways.few", f"waiting for gateways: {len(here)} of {needed} are here"))
+                return here
+            if lacking != told:
+                told = lacking
+                self.emit(Note("gateways.few", f"waiting for gateways: {lacking}"))
             await asyncio.sleep(LOOK_S)
-        return ()
+        return frozenset()
 
-    async def _exchange(self, step: Step[Ask]) -> None:
+    async def _exchange(self, step: Step[Any]) -> None:
+        """Turn after turn, until the exchange is closed."""
         self._mark = replace(self.counts)
-        await self._send(step)
-        deadline = self.ticks() + self.patience.exchange_s
+        while not step.done and not self._draining.is_set():
+            await self._send(step)
+            step = await self._turn()
+            if step.send:
+                await self._checkpoint()
+        if step.done:
+            await self._close(step)
+
+    async def _turn(self) -> Step[Any]:
+        """What the replies to one turn lead to: the next turn, or the end; an empty step when told to stop."""
+        limit = self.patience.committee_s if self.desk.committee else self.patience.exchange_s
+        deadline = self.ticks() + limit
         again = self.ticks() + self.patience.repeat_s
-        while self.server.waiting and not self._draining.is_set():
+        while not self._draining.is_set():
             now = self.ticks()
-            if now >= deadline:
-                break
+            if now >= deadline or not self.desk.waiting:
+                return self.desk.expire(self.now())
             if now >= again:
                 self.counts.repeats += 1
-                await self._send(self.server.repeat())
+                await self._send(self.desk.repeat())
                 again = self.ticks() + self.patience.repeat_s
             reply = await self.port.reply(max(0.0, min(deadline, again, now + 0.5) - now))
-            if reply is not None:
-                self._receive(reply)
-        if not self._draining.is_set():
-            await self._close()
+            step = self._receive(reply) if reply is not None else Step[Any]()
+            if step.send or step.done:
+                return step
+        return Step()
 
-    async def _close(self) -> None:
-        for event in self.server.expire(self.now()).events:
+    async def _close(self, step: Step[Any]) -> None:
+        for event in step.events:
             self.emit(self._completed(event))
         await self._checkpoint()
         try:
@@ -141,29 +159,30 @@ class Coordinator:
         except LinkError as error:
             self.emit(Note("broker.away", str(error)))
 
-    def _receive(self, reply: Reply) -> None:
-        """One reply to the machine; whatever is wrong with it is counted, and nothing else changes."""
+    def _receive(self, reply: Reply) -> Step[Any]:
+        """One reply to the desk; whatever is wrong with it is counted, and nothing else changes."""
         try:
-            if reply.exchange != self.server.exchange:
+            if reply.turn != self.desk.turn:
                 self.counts.late += 1
-                return
-            if reply.peer not in self.server.waiting:
+                return Step()
+            if reply.peer not in self.desk.waiting:
                 self.counts.duplicates += 1
-                return
-            self.server.receive(reply.peer, cast("messages.Reply", decode(reply.body, *ANSWERS)), self.now())
+                return Step()
+            step = self.desk.receive(reply.peer, reply.body, self.now())
         except RemoteProtocolError as error:
             self.counts.refused += 1
             self.emit(Note("answer.refused", f"{reply.peer}: {error}"))
-            return
+            return Step()
         self.counts.answers += 1
         self.counts.bytes_up += len(reply.body)
+        return step
 
-    async def _send(self, step: Step[Ask]) -> None:
+    async def _send(self, step: Step[Any]) -> None:
         """Send, again while the broker is away."""
         told = False
         while not self._draining.is_set():
             try:
-                self.counts.bytes_down += await self.port.send(self.server.exchange, step.send)
+                self.counts.bytes_down += await self.port.send(self.desk.turn, step.send)
                 return
             except LinkError as error:
                 if not told:
@@ -173,7 +192,7 @@ class Coordinator:
 
     async def _checkpoint(self) -> None:
         """The machine on the disk, before anybody learns of its new state; a full disk is waited for."""
-        data, told = self.server.to_bytes(), False
+        data, told = self.desk.to_bytes(), False
         while not self._draining.is_set():
             try:
                 self.save(data)
@@ -196,7 +215,7 @@ class Coordinator:
             return event
         return replace(
             event,
-            offline=len(self.peers) - len(self.port.present()),
+            offline=len(set(self.peers) - self.port.present()),
             dropped=event.invited - event.answered,
             late=self.counts.late - self._mark.late,
             bytes_up=self.counts.bytes_up - self._mark.bytes_up,

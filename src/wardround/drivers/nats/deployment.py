@@ -6,16 +6,20 @@ tables have defaults, so that the same file can be simulated first and deployed 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from wardround.auth.choice import NoAuth
-from wardround.config import Experiment, parse
+from wardround.config import Experiment, dump, nearest, parse
 from wardround.drivers.strategies import full
 from wardround.drivers.world import build
 from wardround.errors import ConfigError, UsageError
+from wardround.federation.committee import members
 from wardround.rng import stream
-from wardround.secagg.choice import PlainSum
+from wardround.secagg.choice import PairwiseSum
+from wardround.secagg.parameters import Lattice
 from wardround.traffic.table import Table
 
 
@@ -29,7 +33,8 @@ class Broker:
         keys: folder of certificates and keys, seen from this file (`wardround keys` makes it).
         gateways: names of the gateways; empty: the clients that [partition] deals to.
         wait_for: gateways that must be there before the first exchange; 0: [participation] minimum.
-        patience_s: seconds an exchange waits for answers.
+        patience_s: seconds an exchange waits for gateways' answers.
+        committee_s: seconds it waits for the committee at each of its steps (secure sums).
         repeat_s: an unanswered message is sent again after so many seconds.
         http: port on 127.0.0.1 of the coordinator's /health, /metrics and /status; 0: none.
     """
@@ -41,13 +46,14 @@ class Broker:
     gateways: tuple[str, ...] = ()
     wait_for: int = 0
     patience_s: float = 60.0
+    committee_s: float = 10.0
     repeat_s: float = 5.0
     http: int = 8470
 
     def __post_init__(self) -> None:
         if len(set(self.gateways)) != len(self.gateways):
             raise ValueError("gateways names one gateway twice")
-        for name in ("patience_s", "repeat_s"):
+        for name in ("patience_s", "committee_s", "repeat_s"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
         for name in ("port", "http"):
@@ -101,10 +107,9 @@ def read(path: Path) -> Federation:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}; name the federation's TOML file") from error
     federation = parse(text, full(), str(path), Federation)
-    if not isinstance(federation.secagg, PlainSum):
+    if isinstance(federation.secagg, PairwiseSum):
         raise ConfigError(
-            f"{path}: processes carry plain sums only so far, the committee of [secagg] {federation.secagg.name} is not on the "
-            f'broker yet: add [secagg] with use = "plain" (the coordinator then sees each answer), or simulate',
+            f'{path}: [secagg] use = "pairwise" is a benchmark baseline without signed keys: deploy with use = "lattice"'
         )
     if isinstance(federation.auth, NoAuth):
         raise ConfigError(
@@ -152,3 +157,53 @@ def roster(federation: Federation, table: Table | None) -> tuple[str, ...]:
 def token(index: int) -> str:
     """How a gateway is called in subjects and files: names may hold spaces, dots and slashes."""
     return f"g{index:05d}"
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A place on the committee: its ``number`` from 1, who holds it, and what it is called at the broker."""
+
+    number: int
+    holder: str
+
+    @property
+    def peer(self) -> str:
+        return f"{self.holder} (committee)"
+
+    @property
+    def token(self) -> str:
+        return f"m{self.number:05d}"
+
+
+def seats(federation: Federation, names: Sequence[str]) -> tuple[Seat, ...]:
+    """The committee of the secure sum; empty under plain sums.
+
+    Raises:
+        ConfigError: it cannot be drawn from the gateways ``names``.
+    """
+    if not isinstance(federation.secagg, Lattice):
+        return ()
+    drawn = members(federation.secagg, names, federation.seed)
+    found = tuple(Seat(number, holder) for number, holder in enumerate(drawn, start=1))
+    taken = [seat.peer for seat in found if seat.peer in names]
+    if taken:
+        raise ConfigError(f"a gateway is named {taken[0]!r}, as the committee member of that name: rename it")
+    return found
+
+
+def unknown(name: str, federation: Federation, names: Sequence[str]) -> str:
+    """The text for a name that nobody has."""
+    everybody = dict.fromkeys([*names, *(seat.holder for seat in seats(federation, names))])
+    return f"no gateway is named {name!r}{nearest(name, everybody)}; there are {', '.join(everybody)}"
+
+
+def fingerprint(federation: Federation, names: Sequence[str]) -> str:
+    """What a run may not change on the way: everything but broker and gateway tables, and the roster."""
+    text = dump(replace(federation, broker=Broker(), gateway=Gateway()))
+    return hashlib.sha256(f"{text}{tuple(names)}".encode()).hexdigest()
+
+
+def peers(federation: Federation, names: Sequence[str]) -> dict[str, str]:
+    """Everybody at the broker but the coordinator: token by name, gateways first."""
+    found = {name: token(i) for i, name in enumerate(names)}
+    return found | {seat.peer: seat.token for seat in seats(federation, names)}

@@ -18,10 +18,12 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from wardround.drivers.nats import signing
 from wardround.drivers.nats.broker import executable
-from wardround.drivers.nats.deployment import Federation, load, read, roster, token
+from wardround.drivers.nats.deployment import Federation, load, read, roster, seats, token, unknown
 from wardround.drivers.nats.keys import COORDINATOR, KeyFolder
 from wardround.drivers.nats.link import LinkError, connect, request
+from wardround.drivers.nats.securing import Securing
 from wardround.errors import UsageError, WardroundError
 
 NEEDED_BROKER = (2, 9)
@@ -112,9 +114,10 @@ def _keys(case: _Case) -> Iterator[Finding]:
     yield Finding(
         "authority", valid, f"valid until {ends:%Y-%m-%d}", "set the clock right, or make new keys: wardround keys"
     )
-    owner = COORDINATOR if not case.patient.name else token(_index(case))
-    case.keys.seed(owner)
-    yield Finding("key", True, f"{case.keys.seed_file(owner)} is there and private")
+    for owner in _owners(case):
+        case.keys.seed(owner)
+        yield Finding("key", True, f"{case.keys.seed_file(owner)} is there and private")
+    yield from _signing(case)
     if not case.patient.name and not case.federation.broker.url:
         broker = x509.load_pem_x509_certificate(case.keys.certificate.read_bytes())
         valid = now <= broker.not_valid_after_utc
@@ -122,12 +125,38 @@ def _keys(case: _Case) -> Iterator[Finding]:
         yield Finding("broker certificate", valid, f"valid until {broker.not_valid_after_utc:%Y-%m-%d}", remedy)
 
 
-def _index(case: _Case) -> int:
-    federation, patient = case.federation, case.patient
-    names = roster(federation, None if federation.broker.gateways else load(federation, patient.data))
-    if patient.name not in names:
-        raise UsageError(f"no gateway is named {patient.name!r}; there are {', '.join(names)}")
-    return names.index(patient.name)
+def _names(case: _Case) -> tuple[str, ...]:
+    return roster(
+        case.federation, None if case.federation.broker.gateways else load(case.federation, case.patient.data)
+    )
+
+
+def _parts(case: _Case) -> dict[str, str]:
+    """Owner (as in file names) by name of the parts that the patient plays; the coordinator where no name is given."""
+    federation, who = case.federation, case.patient.name
+    if not who:
+        return {COORDINATOR: COORDINATOR}
+    names = _names(case)
+    found = {who: token(names.index(who))} if who in names else {}
+    found |= {seat.peer: seat.token for seat in seats(federation, names) if seat.holder == who}
+    if not found:
+        raise UsageError(unknown(who, federation, names))
+    return found
+
+
+def _owners(case: _Case) -> list[str]:
+    return list(_parts(case).values())
+
+
+def _signing(case: _Case) -> Iterator[Finding]:
+    """The secure sum's keys: this patient's own, and everybody's public ones."""
+    securing = Securing.of(case.federation, _names(case), case.keys)
+    if securing is None:
+        return
+    for name, owner in _parts(case).items():
+        signing.signer(case.keys, name, owner)
+    known = securing.committee().roster
+    yield Finding("signing keys", True, f"{len(known.clients)} gateways, {len(known.members)} committee members")
 
 
 def _clock(case: _Case) -> Iterator[Finding]:
@@ -158,7 +187,7 @@ def _disk(case: _Case) -> Iterator[Finding]:
 def _broker(case: _Case) -> Iterator[Finding]:
     """Connect as who is asked about. The coordinator's private broker runs only while it serves."""
     where = ", ".join(case.federation.broker.servers)
-    owner = token(_index(case)) if case.patient.name else COORDINATOR
+    owner = _owners(case)[0]
     try:
         asyncio.run(asyncio.wait_for(_visit(case, owner), CONNECT_S))
     except (LinkError, TimeoutError, OSError) as error:

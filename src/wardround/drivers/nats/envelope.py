@@ -1,4 +1,4 @@
-"""What the broker carries: a notice that an ask waits, the ask's body in parts, an answer in parts, a sign of life.
+"""What the broker carries: a notice that a message waits, its body in parts, an answer in parts, a sign of life.
 
 A body is named by its SHA-256, so that one that goes to a thousand gateways is stored once and a damaged one is refused.
 Law: ``join(split(body)) == body``; parts in any order, repeated or of several bodies at once give each body exactly once.
@@ -20,10 +20,10 @@ MAX_PARTS = 4096  # 2 GiB
 @message(0x4E01)
 @dataclass(frozen=True)
 class Notice:
-    """To one gateway: an ask of ``exchange`` of ``run`` waits; fetch ``parts`` parts of the body ``digest``."""
+    """To one peer: a message of ``turn`` of ``run`` waits; fetch ``parts`` parts of the body ``digest``."""
 
     run: str
-    exchange: int
+    turn: int
     digest: bytes
     parts: int
 
@@ -43,7 +43,7 @@ class Part:
     """One part of a gateway's answer."""
 
     run: str
-    exchange: int
+    turn: int
     digest: bytes
     number: int
     parts: int
@@ -61,7 +61,7 @@ class Presence:
 
     version: str
     run: str
-    exchange: int
+    turn: int
     busy: bool
     leaving: bool
 
@@ -75,9 +75,9 @@ def split(body: bytes) -> list[bytes]:
     return [body[at : at + PART_BYTES] for at in range(0, max(len(body), 1), PART_BYTES)]
 
 
-def answer_parts(run: str, exchange: int, body: bytes) -> list[Part]:
+def answer_parts(run: str, turn: int, body: bytes) -> list[Part]:
     pieces, digest = split(body), digest_of(body)
-    return [Part(run, exchange, digest, number, len(pieces), piece) for number, piece in enumerate(pieces)]
+    return [Part(run, turn, digest, number, len(pieces), piece) for number, piece in enumerate(pieces)]
 
 
 def join(pieces: list[bytes], digest: bytes) -> bytes:
@@ -105,7 +105,7 @@ class Assembly:
         Raises:
             RemoteProtocolError: the parts do not make the body they announce.
         """
-        key = (part.run, part.exchange, part.digest, part.parts)
+        key = (part.run, part.turn, part.digest, part.parts)
         if self._key != key:
             self._key, self._pieces = key, {}
         self._pieces[part.number] = part.data

@@ -1,7 +1,7 @@
 """The coordinator's end of the broker: the port (port.py) over three streams.
 
     WR_ASKS      one notice per gateway, the last; a gateway that was away for 50 rounds finds one
-    WR_BODIES    the parts of the open exchange's messages; each body once, however many gateways it goes to
+    WR_BODIES    the parts of the open turn's messages; each body once, however many gateways it goes to
     WR_ANSWERS   parts of answers, until the coordinator has stored what it made of them (``settle`` deletes them)
 
 Replies come live, and after a restart or a reconnect once more from the stream; who repeats is told apart by the machine.
@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import nats
 from nats.aio.client import Client as Connection
@@ -22,13 +23,11 @@ from nats.js.api import StreamConfig
 from nats.js.errors import NotFoundError
 
 from wardround.drivers.nats.brokerconfig import ANSWERS, ASKS, BODIES
-from wardround.drivers.nats.deployment import token
 from wardround.drivers.nats.envelope import Assembly, Notice, Part, Presence, digest_of, split
 from wardround.drivers.nats.keys import COORDINATOR, KeyFolder
 from wardround.drivers.nats.link import LinkError, connect
 from wardround.drivers.nats.port import Reply
 from wardround.errors import RemoteProtocolError
-from wardround.federation.messages import Ask
 from wardround.federation.step import Send
 from wardround.wire import decode, encode
 
@@ -55,16 +54,16 @@ class Peer:
 
 
 class Hub:
-    """The NATS port of one run."""
+    """The NATS port of one run; ``peers``: token by name, gateways and committee members."""
 
-    def __init__(self, run: str, roster: Sequence[str], heartbeat_s: float) -> None:
+    def __init__(self, run: str, peers: Mapping[str, str], heartbeat_s: float) -> None:
         self._run = run
         self._silent_s = SILENT_BEATS * heartbeat_s
-        self._peers = {name: Peer(name, token(i)) for i, name in enumerate(roster)}
+        self._peers = {name: Peer(name, its) for name, its in peers.items()}
         self._by_token = {peer.token: peer for peer in self._peers.values()}
         self._replies: asyncio.Queue[Reply] = asyncio.Queue()
-        self._sent: dict[bytes, int] = {}  # bodies of the open exchange: digest -> parts
-        self._exchange = -1
+        self._sent: dict[bytes, int] = {}  # bodies of the open turn: digest -> parts
+        self._turn = -1
         self._connection: Connection | None = None
         self.refused = 0
 
@@ -89,7 +88,7 @@ class Hub:
         if self._connection is not None:
             await self._connection.close()
 
-    async def send(self, exchange: int, sends: Sequence[Send[Ask]]) -> int:
+    async def send(self, turn: int, sends: Sequence[Send[Any]]) -> int:
         """Store the bodies, then a notice for each peer.
 
         Raises:
@@ -99,12 +98,12 @@ class Hub:
         if not self.connected():
             raise LinkError("the broker is away")
         try:
-            if exchange != self._exchange:
+            if turn != self._turn:
                 await self._js.purge_stream(BODIES)
-                self._exchange, self._sent = exchange, {}
+                self._turn, self._sent = turn, {}
             for each in sends:
                 body = encode(each.message)
-                notice = await self._store_body(exchange, body)
+                notice = await self._store_body(turn, body)
                 total += len(each.peers) * (len(body) + len(notice))
                 await self._gather([(f"wr.ask.{self._peers[peer].token}", notice) for peer in each.peers])
         except (nats.errors.Error, OSError, TimeoutError) as error:
@@ -141,7 +140,7 @@ class Hub:
         return self._connection is not None and self._connection.is_connected
 
     def roll(self) -> list[dict[str, object]]:
-        """Every gateway for `wardround status`: name, here, seconds since its last sign, exchange, busy, version."""
+        """Every gateway for `wardround status`: name, here, seconds since its last sign, turn, busy, version."""
         now, here = time.monotonic(), self.present()
         return [
             {
@@ -149,7 +148,7 @@ class Hub:
                 "token": p.token,
                 "here": p.name in here,
                 "silent_s": round(now - p.seen, 1) if p.last else None,
-                "exchange": p.last.exchange if p.last else None,
+                "turn": p.last.turn if p.last else None,
                 "busy": p.last.busy if p.last else None,
                 "version": p.last.version if p.last else None,
             }
@@ -162,10 +161,10 @@ class Hub:
             raise LinkError("not connected")
         return self._connection.jetstream()
 
-    async def _store_body(self, exchange: int, body: bytes) -> bytes:
-        """Store a body unless this exchange stored it already; returns its encoded notice."""
+    async def _store_body(self, turn: int, body: bytes) -> bytes:
+        """Store a body unless this turn stored it already; returns its encoded notice."""
         digest, pieces = digest_of(body), split(body)
-        notice = Notice(self._run, exchange, digest, len(pieces))
+        notice = Notice(self._run, turn, digest, len(pieces))
         if digest not in self._sent or not await self._holds(notice):
             await self._gather([(f"wr.body.{notice.body}.{i}", piece) for i, piece in enumerate(pieces)])
             self._sent[digest] = len(pieces)
@@ -223,4 +222,4 @@ class Hub:
             return
         peer.seen = time.monotonic()
         if body is not None:
-            self._replies.put_nowait(Reply(peer.name, part.exchange, body))
+            self._replies.put_nowait(Reply(peer.name, part.turn, body))

@@ -1,6 +1,6 @@
-"""`wardround join`: a gateway agent as a process. Its state folder, signals, log, health endpoint.
+"""`wardround join`: a gateway, a committee member or both as one process. State folders, signals, log, health endpoint.
 
-    STATE/TOKEN/   state.db  log.jsonl
+    STATE/TOKEN/   state.db  log.jsonl          one TOKEN per part: g00000 the gateway, m00001 the committee member
 
 Nothing heavy is loaded until the first ask: an idle agent is an interpreter, numpy and a connection.
 """
@@ -10,27 +10,32 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from wardround import __version__
-from wardround.config import nearest
 from wardround.drivers.nats.agent import Agent, FittingEngine, Site
-from wardround.drivers.nats.deployment import Federation, load, read, roster, token
+from wardround.drivers.nats.deployment import Federation, load, read, roster, token, unknown
 from wardround.drivers.nats.health import Health, Snapshot
 from wardround.drivers.nats.keys import KeyFolder
 from wardround.drivers.nats.link import LinkError
 from wardround.drivers.nats.rows import own_rows
+from wardround.drivers.nats.securing import Securing
 from wardround.drivers.nats.spoke import Spoke
 from wardround.drivers.nats.state import State
 from wardround.drivers.sinks.jsonlog import JsonLog
 from wardround.drivers.world import plan
 from wardround.errors import UsageError
 from wardround.events import Emit, Event, Note
+from wardround.federation.answering import Answering, PlainGateway, SecureGateway
+from wardround.federation.client import Client, ClientState
+from wardround.federation.secure_client import SecureClientState
 from wardround.training.stacked import StackedEngine
 from wardround.training.task import Engine
+from wardround.wire import decode
 
 DRAIN_S = 20.0
 AGAIN_S = 1.0
@@ -54,21 +59,83 @@ def join(asked: Join, emit: Emit) -> None:
         UsageError, ConfigError, DataError: the file, a key, the data or a flag is wrong.
     """
     federation = read(asked.file)
-    index = _index(federation, asked)
-    state = State(asked.state / token(index))
+    table = None if federation.broker.gateways else load(federation, asked.data)  # names in the file need no data
+    names = roster(federation, table)
+    del table
+    securing = Securing.of(federation, names, KeyFolder(asked.file.parent / federation.broker.keys))
+    parts = _parts(asked, federation, names, securing)
+    states: list[State] = []
     try:
-        asyncio.run(_Process(asked, federation, index, state, emit).run())
+        states += [State(asked.state / owner) for owner in parts]
+        asyncio.run(_Process(asked, federation, parts, states, emit).run())
     finally:
-        state.close()
+        for state in states:
+            state.close()
+
+
+def _parts(
+    asked: Join, federation: Federation, names: tuple[str, ...], securing: Securing | None
+) -> dict[str, Callable[[str, bytes | None], Answering]]:
+    """What this process is, by token: how the machine of each part is made for a run.
+
+    Raises:
+        UsageError: nobody has that name.
+    """
+    found: dict[str, Callable[[str, bytes | None], Answering]] = {}
+    if asked.name in names:
+        index = names.index(asked.name)
+        found[token(index)] = _Gateway(asked, federation, index, securing).machine
+    for seat in securing.seats_of(asked.name) if securing is not None else ():
+        found[seat.token] = partial(securing.member, seat)  # type: ignore[union-attr]
+    if not found:
+        raise UsageError(unknown(asked.name, federation, names))
+    return found
+
+
+class _Gateway:
+    """The gateway's machine; its rows are loaded at the first ask."""
+
+    def __init__(self, asked: Join, federation: Federation, index: int, securing: Securing | None) -> None:
+        self._asked, self._federation, self._index, self._securing = asked, federation, index, securing
+        self._site: Site | None = None
+
+    def machine(self, run: str, saved: bytes | None) -> Answering:
+        if self._site is None:
+            self._site = self._load()
+        site, plain = self._site, saved
+        kept = decode(saved, SecureClientState) if saved is not None and self._securing is not None else None
+        if kept is not None:
+            plain = kept.client
+        seed, fresh = self._federation.seed, ClientState(self._index)
+        client = Client(site.plan, seed, fresh) if plain is None else Client.from_bytes(site.plan, seed, plain)
+        if self._securing is None:
+            return PlainGateway(client, site.rows, site.engine)
+        secured = self._securing.gateway(self._asked.name, client, run, kept)
+        return SecureGateway(secured, site.rows, site.engine)
+
+    def _load(self) -> Site:
+        f = self._federation
+        table = load(f, self._asked.data)
+        agreed = plan(f, table)
+        return Site(agreed, own_rows(f, table, self._asked.name), FittingEngine(_engines(f, len(agreed.labels.names))))
 
 
 class _Process:
-    def __init__(self, asked: Join, federation: Federation, index: int, state: State, emit: Emit) -> None:
-        self._asked, self._federation, self._state, self._emit = asked, federation, state, emit
-        path = asked.state / token(index) / "log.jsonl"
+    def __init__(
+        self,
+        asked: Join,
+        federation: Federation,
+        parts: Mapping[str, Callable[[str, bytes | None], Answering]],
+        states: Sequence[State],
+        emit: Emit,
+    ) -> None:
+        self._asked, self._federation, self._emit = asked, federation, emit
+        path = asked.state / next(iter(parts)) / "log.jsonl"
         self._log = JsonLog(path, path.stat().st_size if path.exists() else None)
-        self._spoke = Spoke(token(index))
-        self._agent = Agent(index, federation.seed, self._spoke, state, self._site, self._both, time.monotonic)
+        self._agents = [
+            Agent(Spoke(owner), state, make, self._both, time.monotonic)
+            for (owner, make), state in zip(parts.items(), states, strict=True)
+        ]
 
     async def run(self) -> None:
         leave = asyncio.Event()
@@ -76,19 +143,19 @@ class _Process:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, leave.set)
         health = self._health()
-        tasks = []
+        tasks: list[asyncio.Task[None]] = []
         try:
             if await self._opened(leave):
                 self._both(Note("gateway.joined", f"{self._asked.name} is connected"))
-                tasks = [
-                    loop.create_task(self._agent.serve()),
-                    loop.create_task(self._agent.beat(self._federation.gateway.heartbeat_s)),
-                ]
+                for agent in self._agents:
+                    tasks.append(loop.create_task(agent.serve()))
+                    tasks.append(loop.create_task(agent.beat(self._federation.gateway.heartbeat_s)))
                 await self._until(leave, tasks)
         finally:
             for task in tasks:
                 task.cancel()
-            await self._spoke.close()
+            for agent in self._agents:
+                await agent.spoke.close()
             if health is not None:
                 health.close()
             self._log.close()
@@ -97,7 +164,7 @@ class _Process:
         """Connect, however long the broker takes to come up; False when told to leave before."""
         keys = KeyFolder(self._asked.file.parent / self._federation.broker.keys)
         while not leave.is_set():
-            opening = asyncio.ensure_future(self._spoke.open(self._federation.broker.servers, keys))
+            opening = asyncio.ensure_future(self._open(keys))
             leaving = asyncio.ensure_future(leave.wait())
             await asyncio.wait({opening, leaving}, return_when=asyncio.FIRST_COMPLETED)
             leaving.cancel()
@@ -113,6 +180,11 @@ class _Process:
                 return True
         return False
 
+    async def _open(self, keys: KeyFolder) -> None:
+        for agent in self._agents:
+            if not agent.spoke.connected():
+                await agent.spoke.open(self._federation.broker.servers, keys)
+
     async def _until(self, leave: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
         """Until told to leave; then the exchange in hand is finished and the coordinator told."""
         leaving = asyncio.ensure_future(leave.wait())
@@ -120,18 +192,22 @@ class _Process:
         leaving.cancel()
         for task in done & set(tasks):
             task.result()  # a fault of ours: loud
-        await self._spoke.here(self._agent.presence(leaving=True))
+        await self._leaving()
         end = time.monotonic() + DRAIN_S
-        while self._agent.busy and time.monotonic() < end:  # noqa: ASYNC110 - the flag is read by status pages too
+        while self._busy() and time.monotonic() < end:  # noqa: ASYNC110 - the flag is read by status pages too
             await asyncio.sleep(0.05)
-        await self._spoke.here(self._agent.presence(leaving=True))
+        await self._leaving()
         self._both(Note("gateway.left", f"{self._asked.name} leaves"))
 
-    def _site(self) -> Site:
-        f = self._federation
-        table = load(f, self._asked.data)
-        agreed = plan(f, table)
-        return Site(agreed, own_rows(f, table, self._asked.name), FittingEngine(_engines(f, len(agreed.labels.names))))
+    async def _leaving(self) -> None:
+        for agent in self._agents:
+            await agent.spoke.here(agent.presence(leaving=True))
+
+    def _busy(self) -> bool:
+        return any(agent.busy for agent in self._agents)
+
+    def _connected(self) -> bool:
+        return all(agent.spoke.connected() for agent in self._agents)
 
     def _both(self, event: Event) -> None:
         self._emit(event)
@@ -144,17 +220,17 @@ class _Process:
 
         def status() -> dict[str, Any]:
             return {
-                "healthy": self._spoke.connected(),
+                "healthy": self._connected(),
                 "version": __version__,
                 "gateway": self._asked.name,
-                "busy": self._agent.busy,
-                "last_exchange": self._agent.tally.last_exchange,
+                "busy": self._busy(),
+                "last_turn": max(agent.tally.last_turn for agent in self._agents),
             }
 
         def gauges() -> dict[str, float]:
-            return {"broker_connected": float(self._spoke.connected()), "busy": float(self._agent.busy)}
+            return {"broker_connected": float(self._connected()), "busy": float(self._busy())}
 
-        return Health(port, status, Snapshot("wardround_gateway", gauges, lambda: self._agent.tally))
+        return Health(port, status, Snapshot("wardround_gateway", gauges, lambda: self._agents[0].tally))
 
 
 def _engines(federation: Federation, classes: int) -> Callable[[int], Engine]:
@@ -171,16 +247,3 @@ def _engines(federation: Federation, classes: int) -> Callable[[int], Engine]:
     except ImportError as error:
         raise UsageError('[training] engine = "torch" needs PyTorch here: pip install "wardround[torch]"') from error
     return lambda inputs: TorchEngine(model, training, inputs, classes)
-
-
-def _index(federation: Federation, asked: Join) -> int:
-    """The gateway's number: its place in the roster.
-
-    Raises:
-        UsageError: nobody there has that name.
-    """
-    table = None if federation.broker.gateways else load(federation, asked.data)  # names in the file need no data
-    names = roster(federation, table)
-    if asked.name in names:
-        return names.index(asked.name)
-    raise UsageError(f"no gateway is named {asked.name!r}{nearest(asked.name, names)}; there are {', '.join(names)}")

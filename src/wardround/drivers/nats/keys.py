@@ -60,17 +60,7 @@ class KeyFolder:
         Raises:
             UsageError: the file is missing, or others may read it.
         """
-        file = self.seed_file(owner)
-        try:
-            mode = file.stat().st_mode & 0o077
-            text = file.read_text(encoding="ascii").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(
-                f"the key {file} cannot be read: {error}; make it with: wardround keys FEDERATION.toml"
-            ) from error
-        if mode:
-            raise UsageError(f"the key {file} can be read by others: chmod 600 {file}")
-        return text
+        return read_secret(self.seed_file(owner))
 
     def roster(self) -> dict[str, str]:
         """Public keys by owner.
@@ -101,15 +91,35 @@ class KeyFolder:
         return context
 
 
-def make(folder: KeyFolder, gateways: Sequence[str], hosts: Sequence[str]) -> list[Path]:
-    """Make what is missing for these gateways and a broker on ``hosts``; returns the files made. Nothing is replaced."""
+def read_secret(file: Path) -> str:
+    """The text of a secret file.
+
+    Raises:
+        UsageError: the file is missing, or others may read it.
+    """
+    try:
+        mode = file.stat().st_mode & 0o077
+        text = file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"the key {file} cannot be read: {error}; make it with: wardround keys FEDERATION.toml"
+        ) from error
+    if mode:
+        raise UsageError(f"the key {file} can be read by others: chmod 600 {file}")
+    return text
+
+
+def make(folder: KeyFolder, gateways: Sequence[str], hosts: Sequence[str], members: Sequence[str] = ()) -> list[Path]:
+    """Make what is missing for these gateways, committee ``members`` (tokens) and a broker on ``hosts``; returns the files made.
+    Nothing is replaced.
+    """
     folder.path.mkdir(parents=True, exist_ok=True, mode=0o700)
     made = [] if folder.certificate.exists() else _certificates(folder, hosts)
     roster = folder.roster() if (folder.path / "roster.json").exists() else {}
-    for owner in (COORDINATOR, *(token(i) for i in range(len(gateways)))):
+    for owner in (COORDINATOR, *(token(i) for i in range(len(gateways))), *members):
         if owner not in roster:
             seed, roster[owner] = new_key()
-            _secret(folder.seed_file(owner), seed.encode())
+            write_secret(folder.seed_file(owner), seed.encode())
             made.append(folder.seed_file(owner))
     write_atomic(folder.path / "roster.json", to_json(roster))
     return made
@@ -133,10 +143,11 @@ def public_of(seed: str) -> str:
 def keep_seed(folder: KeyFolder, owner: str, seed: str) -> None:
     """Write an owner's seed where there is none."""
     if not folder.seed_file(owner).exists():
-        _secret(folder.seed_file(owner), seed.encode())
+        write_secret(folder.seed_file(owner), seed.encode())
 
 
-def _secret(path: Path, data: bytes) -> None:
+def write_secret(path: Path, data: bytes) -> None:
+    """A new file of mode 0600, on the disk when this returns."""
     handle = os.open(
         path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600
     )  # never readable by others, not even for a moment
@@ -176,7 +187,9 @@ def _certificates(folder: KeyFolder, hosts: Sequence[str]) -> list[Path]:
         .sign(authority_key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM
-    _secret(folder.private, key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    write_secret(
+        folder.private, key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
     write_atomic(folder.authority, authority.public_bytes(pem))
     write_atomic(folder.certificate, broker.public_bytes(pem))
     return [folder.authority, folder.certificate, folder.private]

@@ -9,26 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from wardround.federation.messages import Ask
 from wardround.federation.step import Send
 
 
 @dataclass(frozen=True, eq=False)
 class Reply:
-    """One peer's answer to one exchange, still encoded (``federation.messages.Answer``)."""
+    """One peer's answer in one turn, still encoded (federation/desk.py decodes it)."""
 
     peer: str
-    exchange: int
+    turn: int
     body: bytes
 
 
 class Port(Protocol):
     """A transport as the coordinator sees it."""
 
-    async def send(self, exchange: int, sends: Sequence[Send[Ask]]) -> int:
-        """Carry the exchange's messages (once more, when it did before); returns the bytes sent to all peers."""
+    async def send(self, turn: int, sends: Sequence[Send[Any]]) -> int:
+        """Carry the turn's messages (once more, when it did before); returns the bytes sent to all peers."""
         ...
 
     async def reply(self, within: float) -> Reply | None:

@@ -11,11 +11,12 @@ from wardround.auth.choice import NoAuth
 from wardround.auth.suites import Suite
 from wardround.config import nearest
 from wardround.drivers.nats.brokerconfig import accounts
-from wardround.drivers.nats.deployment import Federation, load, read, roster, token
+from wardround.drivers.nats.deployment import Federation, load, peers, read, roster, seats
 from wardround.drivers.nats.enrolling import EXPORT, Lab, Site, answer, server_key
 from wardround.drivers.nats.keys import COORDINATOR, KeyFolder, make
 from wardround.drivers.store.registrar import ANCHOR, Registrar, read_anchor, read_export
 from wardround.errors import UsageError
+from wardround.secagg.parameters import Lattice
 
 REGISTRAR = "registrar"
 
@@ -60,7 +61,8 @@ def keys(asked: Asked) -> Iterator[str]:
         return
     names = _names(federation, asked.data)
     if asked.broker_config:
-        yield accounts(_complete(folder, names), [token(i) for i in range(len(names))])
+        owners = peers(federation, names)
+        yield accounts(_complete(folder, owners), list(owners.values()))
     else:
         yield from _all(asked.file, folder, federation, names)
 
@@ -72,9 +74,14 @@ def enrol(asked: Enrol) -> Iterator[str]:
         UsageError: the name, the token or the answer is wrong, or a step is out of turn.
     """
     federation = read(asked.file)
-    names = _names(federation, asked.data)
+    owners = enrolled_owners(federation, _names(federation, asked.data))
     folder = KeyFolder(asked.file.parent / federation.broker.keys)
-    site = Site(folder, asked.name, token(_place(names, asked.name)), asked.passphrase)
+    if asked.name not in owners:
+        raise UsageError(
+            f"no gateway is named {asked.name!r}{nearest(asked.name, owners)}; there are {', '.join(owners)}"
+        )
+    site = Site(folder, asked.name, owners[asked.name], asked.passphrase)
+    serves = asked.committee or isinstance(federation.secagg, Lattice)  # its gateways sign, too
     if read_anchor(folder.path / ANCHOR).suite != _suite(federation).number:
         raise UsageError(
             f"{asked.file}: [auth] use = {federation.auth.name!r} is not the suite of this federation's anchor"
@@ -83,9 +90,9 @@ def enrol(asked: Enrol) -> Iterator[str]:
         gateway = site.take(asked.answer)
         yield f"{asked.name} is enrolled (serial {gateway.credential.serial}): {site.identity_file}"
     elif asked.registrar is not None:
-        yield from _at_once(asked, site)
+        yield from _at_once(asked, site, serves)
     elif asked.token:
-        yield site.ask(asked.token, asked.committee)
+        yield site.ask(asked.token, serves)
     else:
         yield site.again()
 
@@ -117,27 +124,31 @@ def public_keys(folder: KeyFolder, owners: Mapping[str, str]) -> dict[str, str]:
     return known
 
 
-def owners_of(names: Sequence[str]) -> dict[str, str]:
-    """Owner (token) by gateway's name."""
-    return {name: token(i) for i, name in enumerate(names)}
+def enrolled_owners(federation: Federation, names: Sequence[str]) -> dict[str, str]:
+    """Owner (as in file names) by name, of everybody that enrols: gateways; under a secure sum also its committee and the
+    coordinator, who sign.
+    """
+    found = peers(federation, names)
+    return found | ({COORDINATOR: COORDINATOR} if seats(federation, names) else {})
 
 
-def _at_once(asked: Enrol, site: Site) -> Iterator[str]:
+def _at_once(asked: Enrol, site: Site, serves: bool) -> Iterator[str]:
     registrar = Registrar(asked.registrar or Path())
     with closing(registrar.open(asked.passphrase)) as registry:
-        gateway = site.take(answer(registry, site.ask(asked.token, asked.committee)))
+        gateway = site.take(answer(registry, site.ask(asked.token, serves)))
         registrar.export(registry)
     yield f"{asked.name} is enrolled (serial {gateway.credential.serial}): {site.identity_file}"
 
 
 def _all(file: Path, folder: KeyFolder, federation: Federation, names: Sequence[str]) -> Iterator[str]:
-    for path in make(folder, names, _hosts(federation)):
+    seated = [seat.token for seat in seats(federation, names)]
+    for path in make(folder, names, _hosts(federation), seated):
         yield f"made {path}"
     lab = Lab(Registrar(file.parent / REGISTRAR), folder, federation.name, _suite(federation))
-    for path in lab.enrol_all(list(owners_of(names).items())):
+    for path in lab.enrol_all(list(enrolled_owners(federation, names).items())):
         yield f"made {path}"
-    for index, name in enumerate(names):
-        yield f"{token(index)}  {name}"
+    for name, owner in peers(federation, names).items():
+        yield f"{owner}  {name}"
 
 
 def _names(federation: Federation, data: Path | None) -> tuple[str, ...]:
@@ -154,18 +165,12 @@ def _suite(federation: Federation) -> Suite:
     return federation.auth.suite
 
 
-def _complete(folder: KeyFolder, names: Sequence[str]) -> dict[str, str]:
-    public = public_keys(folder, owners_of(names))
-    missing = [name for i, name in enumerate(names) if token(i) not in public]
+def _complete(folder: KeyFolder, owners: Mapping[str, str]) -> dict[str, str]:
+    public = public_keys(folder, owners)
+    missing = [name for name, owner in owners.items() if owner not in public]
     if missing or COORDINATOR not in public:
         raise UsageError(
             f"no public key of {', '.join(missing) or COORDINATOR} yet: gateways bring theirs when they enrol, "
             f"the coordinator's comes from wardround keys FEDERATION.toml --coordinator",
         )
     return public
-
-
-def _place(names: Sequence[str], name: str) -> int:
-    if name not in names:
-        raise UsageError(f"no gateway is named {name!r}{nearest(name, names)}; there are {', '.join(names)}")
-    return names.index(name)

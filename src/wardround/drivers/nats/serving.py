@@ -6,32 +6,32 @@ STATE/coordinator/   state.db  log.jsonl  model.safetensors  result.json  nats.c
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import signal
 import time
 from collections.abc import Awaitable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from wardround import __version__
-from wardround.config import dump
 from wardround.drivers.nats.broker import PrivateBroker
 from wardround.drivers.nats.brokerconfig import Listen
 from wardround.drivers.nats.coordinator import Coordinator, Patience
-from wardround.drivers.nats.deployment import Broker, Federation, Gateway, load, read, roster, token
+from wardround.drivers.nats.deployment import Federation, fingerprint, load, peers, read, roster
 from wardround.drivers.nats.health import Health, Snapshot
 from wardround.drivers.nats.hub import Hub
 from wardround.drivers.nats.keys import KeyFolder
 from wardround.drivers.nats.link import LinkError
 from wardround.drivers.nats.result import write_result
+from wardround.drivers.nats.securing import Securing, kept_server
 from wardround.drivers.nats.state import State
 from wardround.drivers.sinks.jsonlog import JsonLog
 from wardround.drivers.world import plan
 from wardround.errors import UsageError
 from wardround.events import Emit, Event, Note, RunDone, RunStarted, RunStopped
+from wardround.federation.desk import Desk, PlainDesk
 from wardround.federation.plan import Plan
 from wardround.federation.server import Phase, Server
 from wardround.federation.watch import Watch
@@ -109,7 +109,7 @@ class _Process:
         broker = self._broker()
         log = JsonLog(self._asked.folder / "log.jsonl", self._saved.log_bytes if self._saved else None)
         self._sinks.append(log)
-        hub = Hub(self._run_id, self._names, self._federation.gateway.heartbeat_s)
+        hub = Hub(self._run_id, peers(self._federation, self._names), self._federation.gateway.heartbeat_s)
         coordinator = self._coordinator(hub, log)
         health = self._health(coordinator, hub)
         loop = asyncio.get_running_loop()
@@ -145,7 +145,7 @@ class _Process:
 
     def _start_broker(self, broker: PrivateBroker) -> None:
         keys = self._keys()
-        broker.start(keys, keys.roster(), [token(i) for i in range(len(self._names))])
+        broker.start(keys, keys.roster(), list(peers(self._federation, self._names).values()))
 
     def _load(self) -> Saved | None:
         data = None if self._asked.new else self._state.load("coordinator")
@@ -158,26 +158,36 @@ class _Process:
 
     def _coordinator(self, hub: Hub, log: JsonLog) -> Coordinator:
         f = self._federation
-        if self._saved is None:
-            server = Server.new(self._agreed, f.participation, self._names, f.seed)
-        else:
-            server = Server.from_bytes(self._agreed, f.participation, self._names, f.seed, self._saved.machine)
 
         def save(machine: bytes) -> None:
             self._state.save("coordinator", encode(Saved(self._run_id, self._digest, machine, log.position())))
 
         return Coordinator(
-            server=server,
+            desk=self._desk(),
             port=hub,
             save=save,
             emit=self._emit,
-            patience=Patience(f.broker.patience_s, f.broker.repeat_s),
+            patience=Patience(f.broker.patience_s, f.broker.repeat_s, f.broker.committee_s),
             wait_for=f.broker.wait_for,
             minimum=f.participation.minimum,
             peers=self._names,
             now=time.time,
             ticks=time.monotonic,
         )
+
+    def _desk(self) -> Desk:
+        """The machine, as the last checkpoint left it."""
+        f, saved = self._federation, self._saved
+        securing = Securing.of(f, self._names, self._keys())
+        kept = kept_server(saved.machine) if saved is not None and securing is not None else None
+        data = kept.server if kept is not None else saved.machine if saved is not None else None
+        if data is None:
+            server = Server.new(self._agreed, f.participation, self._names, f.seed)
+        else:
+            server = Server.from_bytes(self._agreed, f.participation, self._names, f.seed, data)
+        if securing is None:
+            return PlainDesk(server, self._names)
+        return securing.desk(server, self._run_id, kept)
 
     def _health(self, coordinator: Coordinator, hub: Hub) -> Health | None:
         if not self._federation.broker.http:
@@ -193,7 +203,7 @@ class _Process:
                 "round": coordinator.server.round,
                 "rounds": self._agreed.schedule.rounds,
                 "parameters": int(coordinator.server.parameters.size),
-                "waiting_for": sorted(coordinator.server.waiting),
+                "waiting_for": sorted(coordinator.desk.waiting),
                 "gateways": hub.roll(),
             }
 
@@ -204,7 +214,7 @@ class _Process:
                 "gateways_here": len(hub.present()),
                 "round": coordinator.server.round,
                 "exchange": coordinator.server.exchange,
-                "waiting": len(coordinator.server.waiting),
+                "waiting": len(coordinator.desk.waiting),
             }
 
         return Health(
@@ -253,12 +263,6 @@ async def _watch(broker: PrivateBroker, start: Any, emit: Emit) -> None:
             emit(Note("broker.restarted", "the private broker died and was started again"))
             with suppress(UsageError):  # not up yet: the next look tries again
                 start(broker)
-
-
-def fingerprint(federation: Federation, names: tuple[str, ...]) -> str:
-    """What a run may not change on the way: everything but broker and gateway tables, and the roster."""
-    text = dump(replace(federation, broker=Broker(), gateway=Gateway()))
-    return hashlib.sha256(f"{text}{names}".encode()).hexdigest()
 
 
 def _run_id(federation: Federation) -> str:

@@ -57,9 +57,9 @@ class Spoke:
         return notice
 
     def superseded(self, notice: Notice) -> bool:
-        """Is there a newer notice of another exchange or run?"""
+        """Is there a newer notice of another turn or run?"""
         newest = self._newest
-        return newest is not None and (newest.run, newest.exchange) != (notice.run, notice.exchange)
+        return newest is not None and (newest.run, newest.turn) != (notice.run, notice.turn)
 
     def drop_repeat(self, notice: Notice) -> None:
         """Forget a repetition of ``notice`` that came while it was being handled."""
@@ -67,7 +67,7 @@ class Spoke:
             self._newest = None
 
     async def body(self, notice: Notice) -> bytes | None:
-        """The ask's encoded message, or None where the broker holds it no longer (its exchange is over).
+        """The ask's encoded message, or None where the broker holds it no longer (its turn is over).
 
         Raises:
             LinkError: the broker is away. RemoteProtocolError: what it holds is not what the notice names.
@@ -83,13 +83,13 @@ class Spoke:
                 pieces.append(piece)
         return join(pieces, notice.digest)
 
-    async def answer(self, run: str, exchange: int, body: bytes) -> None:
+    async def answer(self, run: str, turn: int, body: bytes) -> None:
         """Send an answer; it is stored when this returns.
 
         Raises:
             LinkError: it may not be stored; sending again is safe.
         """
-        for part in answer_parts(run, exchange, body):
+        for part in answer_parts(run, turn, body):
             stored(await request(self._nats, "answer", encode(part)))
 
     async def here(self, presence: Presence) -> None:

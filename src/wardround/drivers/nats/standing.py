@@ -15,6 +15,7 @@ from wardround.drivers.nats.serving import Saved
 from wardround.drivers.sinks.jsonlog import read as read_log
 from wardround.errors import UsageError
 from wardround.events import RoundDone, RoundFailed
+from wardround.federation.secure_state import SecureState
 from wardround.federation.server_state import ServerState
 from wardround.wire import decode
 
@@ -47,7 +48,8 @@ def _stored(folder: Path) -> dict[str, Any]:
     if row is None:
         raise UsageError(f"{folder} holds no run yet")
     saved = decode(bytes(row[0]), Saved)
-    machine = decode(saved.machine, ServerState)
+    desk: ServerState | SecureState = decode(saved.machine, ServerState, SecureState)  # type: ignore[assignment]
+    machine = decode(desk.server, ServerState) if isinstance(desk, SecureState) else desk
     return {"run": saved.run, "phase": machine.phase, "exchange": machine.exchange, "round": machine.round}
 
 
@@ -62,7 +64,7 @@ def text(found: dict[str, Any]) -> str:
         seen = (
             "never seen"
             if each["silent_s"] is None
-            else f"seen {each['silent_s']:.0f} s ago, answered exchange {each['exchange']}"
+            else f"seen {each['silent_s']:.0f} s ago, answered turn {each['turn']}"
         )
         lines.append(
             f"  {'here' if each['here'] else 'AWAY'}  {each['token']}  {each['name']}: {seen}{', busy' if each['busy'] else ''}"

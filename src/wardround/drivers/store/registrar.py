@@ -33,6 +33,7 @@ from wardround.errors import DecodeError, RemoteProtocolError, UsageError
 from wardround.wire import decode, encode, message
 
 ANCHOR = "federation.anchor"
+SIGNERS = "signers.roster"
 ROOT, ISSUER, ENROLMENT = "root.key", "issuer.key", "enrolment.key"
 FEDERATION_BYTES = 16
 
@@ -162,6 +163,7 @@ class Registrar:
         data = encode(RosterExport(registry.export(), registry.descriptor())) if files else b""
         for file in files:
             write_private(file, data)
+            write_atomic(file.with_name(SIGNERS), registry.signers())
         return files
 
     def _settings(self) -> dict[str, object]:

@@ -22,6 +22,7 @@ from wardround.auth.credential import Anchor, Credential, Descriptor, Revocation
 from wardround.auth.enrolment import TOKEN_TRANSITIONS, Issuing, Token, TokenEvent, TokenState
 from wardround.auth.identity import PSK_BYTES, device_id
 from wardround.auth.roster import EntryBytes, RosterBytes
+from wardround.auth.signers import listed
 from wardround.auth.trust import Standing, State, TrustPolicy, Turn, Verdict, observe, turned
 from wardround.crypto import labels
 from wardround.crypto.kem import Entropy
@@ -253,6 +254,13 @@ class Registry:
         )
         roster = RosterBytes(self.anchor.federation, self.anchor.suite, version, revocations, packed)
         return objects.seal_signed(issuing.key, labels.SIGN_ROSTER, roster)
+
+    def signers(self) -> bytes:
+        """The signed list of verification keys: public, for gateways and committee members."""
+        issuing = self._keys()
+        roster = objects.open_signed(issuing.key.verifier, labels.SIGN_ROSTER, self.export(), RosterBytes)
+        listed_now = listed(self.anchor.federation, roster.version, roster.entries)
+        return objects.seal_signed(issuing.key, labels.SIGN_SIGNERS, listed_now)
 
     def revocations(self) -> bytes:
         """The signed revocation list: public, for fog nodes and peers."""
