@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from wardround.drivers.sources import ciciomt2024, edge_iiotset, nbaiot, wustl_ehms, xiomt
+from wardround.traffic.ciciomt import V2
 
 Write = Callable[[Path], Path]
 """Writes a data set below a folder; answers the first of its files."""
@@ -45,7 +46,7 @@ def cic_v2(folder: Path) -> Path:
     files = [
         table(
             folder / f"WiFi_and_MQTT/{name.rsplit('_', 1)[1]}/{name}.pcap.csv",
-            [cic_row(ciciomt2024.V2, i) for i in range(4)],
+            [cic_row(V2, i) for i in range(4)],
         )
         for name in (*names, "MQTT-DDoS-Connect_Flood_train")
     ]
@@ -55,9 +56,7 @@ def cic_v2(folder: Path) -> Path:
 def cic_merged(folder: Path) -> Path:
     classes = ("Benign", "TCP_IP-DoS-ICMP", "MQTT-Malformed_Data")
     rows = [
-        cic_row(
-            ciciomt2024.V2, i, attack_type=f"WiFi_and_MQTT_test_{classes[i % 3]}_test.pcap", Rate="inf" if i == 4 else i
-        )
+        cic_row(V2, i, attack_type=f"WiFi_and_MQTT_test_{classes[i % 3]}_test.pcap", Rate="inf" if i == 4 else i)
         for i in range(9)
     ]
     return table(folder / "ciciomt2024/v2_39feat/merged_sample.csv.gz", rows)

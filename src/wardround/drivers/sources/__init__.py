@@ -6,6 +6,7 @@ looks at any file or folder without training on it.
 
 from __future__ import annotations
 
+from wardround.drivers.sources.capture import Capture
 from wardround.drivers.sources.ciciomt2024 import CicIomt2024
 from wardround.drivers.sources.edge_iiotset import EdgeIiotset
 from wardround.drivers.sources.hospital import Hospital
@@ -19,5 +20,7 @@ from wardround.drivers.sources.xiomt import XIomt
 
 SOURCES: dict[str, type] = {
     source.name: source
-    for source in (Lab, Hospital, CicIomt2024, WustlEhms, Iot23, TonIot, NBaIot, XIomt, EdgeIiotset, SiteWindows)
+    for source in (
+        *(Lab, Hospital, CicIomt2024, WustlEhms, Iot23, TonIot, NBaIot, XIomt, EdgeIiotset, SiteWindows, Capture),
+    )
 }

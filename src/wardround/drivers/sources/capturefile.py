@@ -60,13 +60,26 @@ class _Window:
         """Drop what is used up and read on; False at the end."""
         del self.data[: self.at]
         self.at = 0
-        try:
-            piece = self.stream.read(size) if not self.ended else b""
-        except READ_ERRORS as error:
-            piece, self.trouble = b"", f"cannot be read further: {error}"
+        piece = b"" if self.ended else self._read(size)
         self.data += piece
         self.ended = not piece
         return bool(piece)
+
+    def _read(self, size: int) -> bytes:
+        """Up to ``size`` bytes; what came before trouble is kept."""
+        some = getattr(self.stream, "read1", self.stream.read)  # gzip's read forgets what it has when the file is cut
+        pieces: list[bytes] = []
+        while size > 0:
+            try:
+                piece = some(size)
+            except READ_ERRORS as error:
+                self.trouble = f"cannot be read further: {error}"
+                break
+            if not piece:
+                break
+            pieces.append(piece)
+            size -= len(piece)
+        return b"".join(pieces)
 
     def padded(self) -> U8:
         """A copy of the bytes in memory, followed by ``PAD`` zeros: arrays made of it do not hold this buffer."""

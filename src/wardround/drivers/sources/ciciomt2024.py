@@ -22,37 +22,13 @@ from wardround.drivers.sources import csvfile
 from wardround.drivers.sources.encode import Rows, label_codes
 from wardround.drivers.sources.files import DataFile, Layout, find
 from wardround.errors import DataError, UsageError
+from wardround.traffic.ciciomt import COUNTS, SHARES, SIZES, V2, column
 from wardround.traffic.table import Column, Dropped, Labels, Schema, Table
 
-SHARES = (
-    *(f"{flag}_flag_number" for flag in ("fin", "syn", "rst", "psh", "ack", "ece", "cwr")),
-    *(
-        "HTTP",
-        "HTTPS",
-        "DNS",
-        "Telnet",
-        "SMTP",
-        "SSH",
-        "IRC",
-        "TCP",
-        "UDP",
-        "DHCP",
-        "ARP",
-        "ICMP",
-        "IGMP",
-        "IPv",
-        "LLC",
-    ),
-)
-COUNTS = ("ack_count", "syn_count", "fin_count", "rst_count")
-SIZES = ("Tot sum", "Min", "Max", "AVG", "Std", "Tot size", "IAT", "Number")
-V2 = ("Header_Length", "Protocol Type", "Time_To_Live", "Rate", *SHARES[:7], *COUNTS, *SHARES[7:], *SIZES, "Variance")
 V1 = (
     *("Header_Length", "Protocol Type", "Duration", "Rate", "Srate", "Drate"),
     *(*SHARES[:7], *COUNTS, *SHARES[7:], *SIZES, "Magnitue", "Radius", "Covariance", "Variance", "Weight"),
 )
-PROTOCOLS = ("0", "1", "2", "6", "17")
-UNITS = {"Header_Length": "B", "Rate": "packets/s", "Min": "B", "Max": "B", "AVG": "B", "Std": "B", "IAT": "s"}
 
 _WINDOW = "tells how many packets the window has, and windows were cut per class"
 DROPPED_V2 = {
@@ -207,9 +183,9 @@ class CicIomt2024:
         return Schema(f"ciciomt2024-{self.version}", tuple(self._column(name) for name in names if name not in away))
 
     def _column(self, name: str) -> Column:
-        if name == "Protocol Type" and self.version == "v2":
-            return Column(name, "category", PROTOCOLS)  # the window's most frequent IP protocol; v1 has a mean
-        return Column(name, "flag" if name in SHARES else "numeric", unit=UNITS.get(name, ""))
+        if name == "Protocol Type" and self.version == "v1":
+            return Column(name)  # a mean; v2 has the most frequent one
+        return column(name)
 
     def _away(self) -> dict[str, str]:
         dropped = DROPPED_V1 if self.version == "v1" else DROPPED_V2

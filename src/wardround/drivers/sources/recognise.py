@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from wardround.drivers.sources import ciciomt2024, edge_iiotset, iot23, nbaiot, ton_iot, wustl_ehms, xiomt
 from wardround.drivers.sources.files import DataFile, Layout
+from wardround.traffic.ciciomt import V2
 
 USUAL_LABELS = (
     *("label", "Label", "attack_type", "Attack_type", "Attack Category", "attack_cat", "class", "Class", "category"),
@@ -58,7 +59,7 @@ KINDS = (
     ),
     Kind(
         "ciciomt2024 v2",
-        lambda names, _: frozenset(ciciomt2024.V2) <= names,
+        lambda names, _: frozenset(V2) <= names,
         label=("attack_type",),
         class_of=_cic_class,
         name_of=lambda word: ciciomt2024.class_of(word) or word,
