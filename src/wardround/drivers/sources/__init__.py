@@ -21,6 +21,16 @@ from wardround.drivers.sources.xiomt import XIomt
 SOURCES: dict[str, type] = {
     source.name: source
     for source in (
-        *(Lab, Hospital, CicIomt2024, WustlEhms, Iot23, TonIot, NBaIot, XIomt, EdgeIiotset, SiteWindows, Capture),
+        Lab,
+        Hospital,
+        CicIomt2024,
+        WustlEhms,
+        Iot23,
+        TonIot,
+        NBaIot,
+        XIomt,
+        EdgeIiotset,
+        SiteWindows,
+        Capture,
     )
 }
