@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from conftest import SCHEMA, bundle_of, rows  # type: ignore[import-not-found]
+from detect_worlds import SCHEMA, bundle_of, rows  # type: ignore[import-not-found]
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import SECOND, START, rows, windows_of  # type: ignore[import-not-found]
+from detect_worlds import SECOND, START, rows, windows_of  # type: ignore[import-not-found]
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 import pytest
-from conftest import SECOND, START, finding  # type: ignore[import-not-found]
+from detect_worlds import SECOND, START, finding  # type: ignore[import-not-found]
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -43,8 +43,10 @@ def test_a_strong_window_has_two_votes_and_a_deterministic_rule_all() -> None:
     assert kinds(Incidents(), [finding(5, detector="arp", family="arp-spoofing", weight=3)]) == ["opened"]
 
 
-def test_many_detectors_on_one_window_have_one_vote() -> None:
-    assert kinds(Incidents(), [finding(5, detector=d) for d in ("model", "guard", "baseline", "volume")]) == []
+def test_detectors_of_one_view_have_one_vote_and_two_views_add_up() -> None:
+    alike = [finding(5, detector=d, weight=2) for d in ("model", "guard", "baseline")]
+    assert kinds(Incidents(), alike) == []
+    assert kinds(Incidents(), [*alike, finding(5, detector="volume")]) == ["opened"]
 
 
 def test_updates_wait_for_the_hold_down_unless_it_gets_worse() -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import SECOND, START, windows_of  # type: ignore[import-not-found]
+from detect_worlds import SECOND, START, windows_of  # type: ignore[import-not-found]
 from hypothesis import given
 from hypothesis import strategies as st
 

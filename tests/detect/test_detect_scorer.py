@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from conftest import LABELS, SCHEMA, bundle_of, rows  # type: ignore[import-not-found]
+from detect_worlds import LABELS, SCHEMA, bundle_of, rows  # type: ignore[import-not-found]
 
 from wardround.detect.scorer import BATCH, Scorer
 from wardround.traffic.preprocess import Preprocessor

@@ -34,6 +34,11 @@ def test_round_trip(model: Any) -> None:
     before = bundle(model)
     after = from_safetensors(to_safetensors(before))
     assert np.array_equal(after.parameters, before.parameters)
+    counted = Bundle(**{**vars(before), "benign_scores": np.eye(1, 2000, 7)[0] * 5})
+    held = from_safetensors(to_safetensors(counted)).benign_scores
+    assert held is not None
+    assert held[7] == held.sum() == 5
+    assert after.benign_scores is None
     assert after.typical is not None
     assert before.typical is not None
     assert np.array_equal(after.typical, before.typical)
@@ -62,6 +67,10 @@ def test_parameters_that_do_not_fit_are_not_written() -> None:
         ({"benign": 2}, "benign"),
         ({"threshold": "high"}, "threshold"),
         ({"typical": [1, 2]}, "typical"),
+        ({"benign_scores": {"9000": 1.0}}, "benign_scores"),
+        ({"benign_scores": {"-1": 1.0}}, "benign_scores"),
+        ({"benign_scores": {"1": -1.0}}, "benign_scores"),
+        ({"benign_scores": [1]}, "items"),
         ({"preprocessing": []}, "preprocessing"),
         ({"notes": 3}, "fit together"),
     ],

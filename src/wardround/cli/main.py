@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from wardround import __version__
-from wardround.cli import data, deployed, lab, registrar, runs, strategies, tune
+from wardround.cli import data, deployed, lab, registrar, runs, strategies, tune, watching
 from wardround.drivers.simulation.run import Stopped
 from wardround.errors import WardroundError
 
@@ -32,6 +32,7 @@ app.command("strategies")(strategies.strategies)
 app.command("explain")(strategies.explain)
 deployed.mount(app)
 registrar.mount(app)
+watching.mount(app)
 app.add_typer(data.app, name="data")
 app.add_typer(lab.app, name="lab")
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -43,7 +43,7 @@ DETECTORS = (*MODELS, "baseline", "volume")
 STRONG = 10.0
 """A score that a rate so many times smaller would catch too has two votes."""
 SPREADS = 2.0
-"""What stands for that where no counts are known: so far above the threshold, on the detector's own scale."""
+"""What stands for that where no counts are known: so far above the threshold; a chart of twice its limit (volume.py)."""
 
 
 @dataclass(frozen=True)
@@ -260,14 +260,18 @@ class Detector:
         key = (detector, type_)
         if key not in self._values:
             c = self.calibration(detector, type_)
-            self._values[key] = c.value, max(c.stricter(STRONG), c.value + (0.0 if c.counted else SPREADS))
+            least = 0.0 if c.counted else (math.log(2.0) if detector == "volume" else SPREADS)
+            self._values[key] = c.value, max(c.stricter(STRONG), c.value + least)
         return self._values[key]
 
     def _unlearnt(self, detector: str) -> Calibration:
-        """Before any benign window was counted: the bundle's own threshold, the charts' textbook limit, silence."""
+        """Before any benign window was counted here: the bundle's counts, its threshold, the charts' textbook limit, silence."""
         bundle = self.knowledge.bundles.get(detector)
         fixed = 0.0 if detector == "volume" else (None if bundle is None else bundle.threshold)
-        return Calibration(self.knowledge.budget.of(detector), fixed=math.nan if fixed is None else fixed)
+        rate, basis = self.knowledge.budget.of(detector), math.nan if fixed is None else fixed
+        if bundle is not None and bundle.benign_scores is not None:
+            return Calibration(rate, federation=bundle.benign_scores, fixed=basis)
+        return Calibration(rate, fixed=basis)
 
     def _findings(self, name: str, windows: Windows, scores: F64, limits: F64, worst: I64) -> list[Finding]:
         """One for each row above its limit; ``limits`` [n, 2], ``worst`` [n] charts."""
@@ -282,7 +286,6 @@ class Detector:
             type_ = self.inventory.get(windows.name(row)).kind
             p = float(self.calibration(name, type_).p_values(scores[row : row + 1])[0])
             heavy = scores[row] > limits[row, 1]
-            most = name == "volume" and scores[row] >= math.log(volume.CAP / volume.LIMIT)
             found.append(
                 Finding(
                     start=int(windows.start[row]),
@@ -294,7 +297,7 @@ class Detector:
                     score=float(scores[row]),
                     threshold=float(limits[row, 0]),
                     p_value=p,
-                    weight=self.incidents.policy.rules.votes if most else 1 + bool(heavy),
+                    weight=1 + bool(heavy),
                     flow=flow(windows, row, sends),
                     row=row,
                 )
@@ -330,8 +333,9 @@ class Detector:
         if f is None or change.kind == "closed":
             return change
         reasons = self._reasons(f, windows)
-        incident = self.incidents.explained(change.incident.subject, reasons)
-        return Change(change.kind, incident, f)
+        self.incidents.explained(change.incident.subject, reasons)
+        # the change as it was: what is held may have gone on within the same batch
+        return Change(change.kind, replace(change.incident, reasons=reasons), f)
 
     def _reasons(self, f: Finding, windows: Windows) -> tuple[Reason, ...]:
         if f.detector == "arp":

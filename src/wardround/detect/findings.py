@@ -81,6 +81,11 @@ class Finding:
     flow: Flow = field(default_factory=Flow)
     row: int = -1
 
+    @property
+    def view(self) -> str:
+        """What the detector looks at: feature ``rows``, whose detectors err alike, or ``rates`` and bindings."""
+        return "rates" if self.detector in {"volume", "arp"} else "rows"
+
 
 @dataclass(frozen=True)
 class Allow:

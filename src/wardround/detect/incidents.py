@@ -67,7 +67,7 @@ class Rules:
     """When incidents open, tell and close.
 
     Attributes:
-        votes: k: weight of evidence that opens an incident (a window has one vote per subject, two if far out).
+        votes: k: weight of evidence that opens an incident (a window has one vote of each view, two if far out).
         span: n: windows within which they must fall.
         hold_s: an open incident is told again after so many seconds at the earliest (at once where severity rises).
         quiet_s: without evidence for so long, it closes.
@@ -107,9 +107,12 @@ class Count:
 @message(0x4408)
 @dataclass(frozen=True)
 class Vote:
-    """``weight`` at the window that ended at ``end``; a subject has one vote per window end, the heaviest."""
+    """``weight`` at the window that ended at ``end``, from one view (Finding.view): of each view a subject has one vote per
+    window end, the heaviest; two views that agree add up.
+    """
 
     end: int
+    view: str
     weight: int
 
 
@@ -240,8 +243,8 @@ class Incidents:
             return []
         return [self._close(subject, now, "labelled")]
 
-    def explained(self, subject: str, reasons: tuple[Reason, ...]) -> Incident:
-        """The subject's incident with its explanation put in.
+    def explained(self, subject: str, reasons: tuple[Reason, ...]) -> None:
+        """Put the explanation into the subject's incident.
 
         Raises:
             LocalProtocolError: it has none.
@@ -249,7 +252,6 @@ class Incidents:
         if subject not in self._held:
             raise LocalProtocolError(f"{subject} has no incident to explain")
         self._held[subject] = replace(self._held[subject], reasons=reasons)
-        return self._held[subject]
 
     @property
     def open(self) -> list[Incident]:
@@ -394,8 +396,8 @@ class Incidents:
         """``i`` with the evidence of ``f``; whether it is the strongest so far."""
         length = max(f.end - f.start, 1)
         oldest = f.end - self.policy.rules.span * length
-        votes = {v.end: v.weight for v in i.votes if v.end > oldest}
-        votes[f.end] = max(votes.get(f.end, 0), f.weight)
+        votes = {(v.end, v.view): v.weight for v in i.votes if v.end > oldest}
+        votes[f.end, f.view] = max(votes.get((f.end, f.view), 0), f.weight)
         margin, best = f.score - f.threshold, i.score - i.threshold
         # a named attack tells more than an anomaly, whatever the two scales say
         rank = (f.family != ANOMALY.name, margin)
@@ -414,7 +416,7 @@ class Incidents:
             peers=(*i.peers, peer) if fresh and room else i.peers,
             more_peers=i.more_peers + (fresh and not room),
             severity=min(FAMILIES[name].severity for name in new),
-            votes=tuple(Vote(end, weight) for end, weight in sorted(votes.items())),
+            votes=tuple(Vote(end, view, weight) for (end, view), weight in sorted(votes.items())),
         )
         if stronger:
             updated = replace(

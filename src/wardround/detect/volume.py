@@ -20,7 +20,7 @@ import numpy as np
 
 from wardround.arrays import F64, I64
 from wardround.errors import DecodeError
-from wardround.traffic.windows import Windows
+from wardround.traffic.windows import Facts, Windows
 from wardround.wire import decode, encode, message
 
 DRIFT, LIMIT, CAP, FLOOR = 2.0, 12.0, 60.0, 0.35
@@ -30,6 +30,8 @@ WARMUP = 20
 """Windows of a device before its own mean counts in full."""
 SLOW = 50.0
 """While a chart is up its mean moves so much slower: a lasting change is learnt within a day, an attack of an hour is not."""
+EACH = 10
+"""Packets for each distinct port or address from which on many packets are a flood and not a scan."""
 SILENT = -20.0
 
 
@@ -63,6 +65,7 @@ MEASURES: tuple[Measure, ...] = (
     Measure("arp_out", "ARP packets sent per second", "scan of addresses by ARP", 5.0),
 )
 M = len(MEASURES)
+_SPREAD = frozenset({"ports_out", "ports_in", "peers_out", "arp_out"})
 _DISTINCT = np.array([m.distinct for m in MEASURES])
 _LEAST = np.array([m.least for m in MEASURES])
 # what an unknown device is taken for: an eighth of the least rate that could alarm, within a wide band
@@ -96,13 +99,17 @@ class Volume:
         A device's windows are taken one after the other, all devices at once.
         """
         n = len(windows)
-        scores, worst = np.full(n, SILENT), np.zeros(n, np.int64)
         if not n:
-            return scores, worst
+            return np.full(0, SILENT), np.zeros(0, np.int64)
+        charts = np.empty((n, M))
         device = self._rows(windows.devices)[windows.device]
         values = rates(windows)
         for turn in _turns(device):
-            scores[turn], worst[turn] = self._step(device[turn], values[turn])
+            charts[turn] = self._step(device[turn], values[turn])
+        worst = charts.argmax(1)
+        scores = np.maximum(charts[np.arange(n), worst], SILENT)
+        for row in np.flatnonzero(scores > 0):
+            worst[row] = _named(charts[row], windows.facts, int(row))
         return scores, worst
 
     def usual(self, device: str, measure: int) -> tuple[float, float]:
@@ -156,8 +163,8 @@ class Volume:
             self.sums = np.concatenate([self.sums, np.zeros((k, M))])
         return np.array([self.numbers[name] for name in devices], dtype=np.int64)
 
-    def _step(self, rows: I64, values: F64) -> tuple[F64, I64]:
-        """One window of each of ``rows`` (distinct devices); ``values`` [k, M] raw rates."""
+    def _step(self, rows: I64, values: F64) -> F64:
+        """One window of each of ``rows`` (distinct devices): the charts' scores [k, M]; ``values`` [k, M] raw rates."""
         level = np.log2(1 + values)
         mean, deviation = self.mean[rows], np.maximum(self.deviation[rows], FLOOR)
         z = (level - mean) / deviation
@@ -173,10 +180,23 @@ class Volume:
         self.mean[rows] = mean + move * (level - mean)
         self.deviation[rows] += move * (1.25 * np.abs(level - mean) - self.deviation[rows])
         with np.errstate(divide="ignore"):
-            score = np.log(sums) - np.log(LIMIT)
-        worst = score.argmax(1)
-        best = score[np.arange(len(rows)), worst]
-        return np.maximum(best, SILENT), worst
+            found: F64 = np.log(sums) - np.log(LIMIT)
+        return found
+
+
+def _named(charts: F64, facts: Facts, row: int) -> int:
+    """Which of a row's alarming charts names it: a scan where packets are spread (fewer than ``EACH`` for each distinct port or
+    address), else the flood that is highest; attempts without answer alone are a scan too.
+    """
+    up: list[int] = [i for i in np.argsort(-charts, kind="stable").tolist() if charts[i] > 0]
+    spread = [i for i in up if MEASURES[i].fact in _SPREAD]
+    floods = [i for i in up if MEASURES[i].fact not in _SPREAD and MEASURES[i].fact != "unanswered"]
+    if spread and floods:
+        distinct = max(int(getattr(facts, MEASURES[i].fact)[row]) for i in spread)
+        side = "in" if MEASURES[spread[0]].fact.endswith("_in") else "out"
+        packets = int(getattr(facts, f"packets_{side}")[row])
+        return floods[0] if packets >= EACH * distinct else spread[0]
+    return (spread or floods or up)[0]
 
 
 def rates(windows: Windows) -> F64:

@@ -116,5 +116,11 @@ def threshold(total: F64, target_fpr: float) -> float:
     return BINS.lo + first * (BINS.hi - BINS.lo) / BINS.count
 
 
+def benign_scores(total: F64) -> F64 | None:
+    """The federation's benign validation rows by score [bins]; None where none was counted."""
+    found = _histograms(total)[0] if total.size else np.zeros(0)
+    return found.copy() if found.sum() else None
+
+
 def _histograms(total: F64) -> F64:
     return total[-2 * BINS.count :].reshape(2, BINS.count)

@@ -23,6 +23,7 @@ from safetensors.numpy import load, save
 from wardround.arrays import F32, F64
 from wardround.errors import DecodeError
 from wardround.params import flatten, views
+from wardround.training.metrics import ScoreBins
 from wardround.training.models import MODELS, Model
 
 FORMAT = "wardround-bundle-1"
@@ -36,7 +37,8 @@ class Bundle:
     parameters [d] of ``model`` for ``inputs`` prepared features. ``labels``: class names by code; ``benign``: code of
     normal traffic or None. ``schema``: id of the raw rows' schema. ``preprocessing``: the preprocessor's record.
     ``threshold``: alert where the attack score is above it, or None. ``typical`` [inputs]: an autoencoder's mean squared
-    error of benign rows, or None. ``notes``: plain text for people (run, data set, date).
+    error of benign rows, or None. ``benign_scores`` [bins]: the federation's benign validation rows by score
+    (metrics.ScoreBins), from which a threshold for any rate can be read, or None. ``notes``: plain text for people (run, date).
     """
 
     model: Model
@@ -49,6 +51,7 @@ class Bundle:
     threshold: float | None = None
     typical: F64 | None = None
     notes: Mapping[str, str] = field(default_factory=dict)
+    benign_scores: F64 | None = None
 
 
 def to_safetensors(bundle: Bundle) -> bytes:
@@ -105,8 +108,25 @@ def _record(bundle: Bundle) -> dict[str, Any]:
         "preprocessing": dict(bundle.preprocessing),
         "threshold": bundle.threshold,
         "typical": None if bundle.typical is None else bundle.typical.tolist(),
+        "benign_scores": None if bundle.benign_scores is None else _counted(bundle.benign_scores),
         "notes": dict(bundle.notes),
     }
+
+
+def _counted(counts: F64) -> dict[str, float]:
+    """Counts by bin, without the empty ones."""
+    return {str(index): float(counts[index]) for index in np.flatnonzero(counts)}
+
+
+def _counts(record: Any) -> F64 | None:
+    if record is None:
+        return None
+    found = np.zeros(ScoreBins().count)
+    for index, count in record.items():
+        _require(index.isdecimal() and int(index) < len(found), "benign_scores are counts by bin")
+        _require(type(count) is float and 0 <= count < math.inf, "benign_scores are counts")
+        found[int(index)] = count
+    return found
 
 
 def _metadata(data: bytes) -> Mapping[str, Any]:
@@ -145,6 +165,7 @@ def _bundle(record: Mapping[str, Any], tensors: Mapping[str, F32], kinds: Mappin
         preprocessing=record["preprocessing"],
         threshold=threshold,
         typical=errors,
+        benign_scores=_counts(record.get("benign_scores")),
         notes={str(k): str(v) for k, v in record["notes"].items()},
     )
 

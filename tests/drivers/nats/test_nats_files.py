@@ -16,11 +16,11 @@ from wardround.drivers.nats import doctor, keys, provisioning, standing
 from wardround.drivers.nats.brokerconfig import Listen, private
 from wardround.drivers.nats.coordinator import Counts
 from wardround.drivers.nats.deployment import Broker, Federation, Gateway, fingerprint, load, read, roster, token
-from wardround.drivers.nats.health import Health, Snapshot
 from wardround.drivers.nats.keys import COORDINATOR, KeyFolder
 from wardround.drivers.nats.rows import own_rows
 from wardround.drivers.nats.serving import Saved
 from wardround.drivers.nats.state import DiskError, State
+from wardround.drivers.sinks.health import Health, Snapshot
 from wardround.drivers.sinks.jsonlog import JsonLog
 from wardround.drivers.strategies import full
 from wardround.errors import ConfigError, UsageError

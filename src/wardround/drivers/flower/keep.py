@@ -107,5 +107,6 @@ def _bundle(plan: Plan, outcome: Outcome, about: dict[str, str], threshold: floa
         preprocessing=prepared.preprocessor.to_record(),
         threshold=threshold,
         typical=outcome.errors[1:] / max(outcome.errors[0], 1.0) if outcome.errors.size else None,
+        benign_scores=measure.benign_scores(outcome.measures),
         notes=about,
     )

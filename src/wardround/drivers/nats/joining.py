@@ -19,13 +19,13 @@ from typing import Any
 from wardround import __version__
 from wardround.drivers.nats.agent import Agent, FittingEngine, Site
 from wardround.drivers.nats.deployment import Federation, load, read, roster, token, unknown
-from wardround.drivers.nats.health import Health, Snapshot
 from wardround.drivers.nats.keys import KeyFolder
 from wardround.drivers.nats.link import LinkError
 from wardround.drivers.nats.rows import own_rows
 from wardround.drivers.nats.securing import Securing
 from wardround.drivers.nats.spoke import Spoke
 from wardround.drivers.nats.state import State
+from wardround.drivers.sinks.health import Health, Snapshot
 from wardround.drivers.sinks.jsonlog import JsonLog
 from wardround.drivers.world import plan
 from wardround.errors import UsageError

@@ -34,6 +34,7 @@ def write_result(folder: Path, plan: Plan, server: Server, about: dict[str, str]
         preprocessing=prepared.preprocessor.to_record(),
         threshold=threshold if math.isfinite(threshold) else None,
         typical=outcome.errors[1:] / max(outcome.errors[0], 1.0) if outcome.errors.size else None,
+        benign_scores=measure.benign_scores(outcome.measures),
         notes=about,
     )
     write_atomic(folder / "model.safetensors", bundle.to_safetensors(contents))

@@ -20,13 +20,13 @@ from wardround.drivers.nats.broker import PrivateBroker
 from wardround.drivers.nats.brokerconfig import Listen
 from wardround.drivers.nats.coordinator import Coordinator, Patience
 from wardround.drivers.nats.deployment import Federation, fingerprint, load, peers, read, roster
-from wardround.drivers.nats.health import Health, Snapshot
 from wardround.drivers.nats.hub import Hub
 from wardround.drivers.nats.keys import KeyFolder
 from wardround.drivers.nats.link import LinkError
 from wardround.drivers.nats.result import write_result
 from wardround.drivers.nats.securing import Securing, kept_server
 from wardround.drivers.nats.state import State
+from wardround.drivers.sinks.health import Health, Snapshot
 from wardround.drivers.sinks.jsonlog import JsonLog
 from wardround.drivers.world import plan
 from wardround.errors import UsageError

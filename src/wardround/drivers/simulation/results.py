@@ -18,6 +18,7 @@ from wardround.drivers.simulation.harm import harm
 from wardround.drivers.sinks.jsonlog import read
 from wardround.drivers.store.rundir import RunDir
 from wardround.events import Event
+from wardround.federation import measure
 from wardround.traffic.partition import label_histograms, label_skew
 from wardround.training import bundle
 
@@ -79,6 +80,7 @@ def write_bundle(federation: Federation, run: RunDir, found: Mapping[str, Any]) 
         preprocessing=prepared.preprocessor.to_record(),
         threshold=threshold["value"] if threshold else None,
         typical=typical,
+        benign_scores=measure.benign_scores(outcome.measures),
         notes={"experiment": federation.experiment.name, "seed": str(federation.experiment.seed), "run": run.id},
     )
     run.write("model/model.safetensors", bundle.to_safetensors(contents))

@@ -1,0 +1,71 @@
+"""Drift: does today's traffic still look like what the model was trained on? (research/ids.md 3.3)
+
+    per feature   population stability index of the site's model inputs against the federation's: the quantile curves make the
+                  federation's inputs standard normal by construction, so the expected share of each of ten bins is known
+    scores        the same index of benign scores against the federation's counts
+    alarm rate    against the budget
+
+PSI = sum (a - e) ln(a / e); below 0.1 is no shift, from 0.25 on is large (the convention of credit scoring). A shifted site
+calibrates first and trains second. Features without a spread (flags, words) are judged by their share of ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import NormalDist
+
+import numpy as np
+
+from wardround.arrays import F32, F64
+
+BINS = 10
+SMALL, LARGE = 0.1, 0.25
+_EDGES = np.array([NormalDist().inv_cdf(k / BINS) for k in range(1, BINS)])
+
+
+def psi(actual: F64, expected: F64) -> float:
+    """Population stability index of two sets of counts of the same bins; 0 for no rows. Empty bins count half a row."""
+    if not actual.sum() or not expected.sum():
+        return 0.0
+    a = np.maximum(actual, 0.5) / np.maximum(actual, 0.5).sum()
+    e = np.maximum(expected, 0.5) / np.maximum(expected, 0.5).sum()
+    return float(((a - e) * np.log(a / e)).sum())
+
+
+def binned(values: F32) -> F64:
+    """Counts [columns, BINS] of prepared inputs [n, columns] by tenths of the standard normal."""
+    where = np.searchsorted(_EDGES, values)
+    found = np.zeros((values.shape[1], BINS))
+    for column in range(values.shape[1]):
+        found[column] = np.bincount(where[:, column], minlength=BINS)
+    return found
+
+
+def score_psi(site: F64, federation: F64, bins: int = 20) -> float:
+    """PSI of benign score counts [2000], grouped so that the federation has equal shares in each group."""
+    total = federation.sum()
+    if not total or not site.sum():
+        return 0.0
+    group = np.minimum((np.cumsum(federation) - federation) / total * bins, bins - 1).astype(np.int64)
+    parts = [np.bincount(group, counts, bins).astype(np.float64) for counts in (site, federation)]
+    return psi(parts[0], parts[1])
+
+
+@dataclass
+class Drift:
+    """Counts of prepared inputs so far, against a reference of the same shape (a first stretch of traffic, or another site's)."""
+
+    names: Sequence[str]
+    counts: F64 = field(default_factory=lambda: np.zeros((0, BINS)))
+
+    def observe(self, prepared: F32) -> None:
+        """Count rows [n, inputs]."""
+        if not self.counts.size:
+            self.counts = np.zeros((len(self.names), BINS))
+        self.counts += binned(prepared)
+
+    def against(self, reference: F64) -> dict[str, float]:
+        """PSI of each input, largest first."""
+        found = {name: psi(self.counts[i], reference[i]) for i, name in enumerate(self.names)}
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
