@@ -78,6 +78,7 @@ def windows_of(x: F32, devices: list[str], first: int = START, seconds: float = 
         address=address[order],
         peer=np.zeros((n, 2), np.uint64),
         port=np.zeros(n, np.uint16),
+        own_port=np.zeros(n, np.uint16),
         protocol=np.full(n, 6, np.uint8),
         claims=w.no_claims(),
         label_counts=np.empty((n, 0), np.int64),

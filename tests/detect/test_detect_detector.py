@@ -155,7 +155,7 @@ def test_scores_do_not_depend_on_the_cut_into_batches(known: Knowledge) -> None:
         facts = Facts(**{name: getattr(w.facts, name)[pick] for name in FACTS})
         columns = {
             c: getattr(w, c)[pick]
-            for c in ("device", "start", "end", "x", "address", "peer", "port", "protocol", "label_counts")
+            for c in ("device", "start", "end", "x", "address", "peer", "port", "own_port", "protocol", "label_counts")
         }
         found: Windows = replace(w, facts=facts, **columns)
         return found

@@ -89,8 +89,12 @@ def test_fresh_addresses_that_are_only_strange_join_their_common_peer() -> None:
 def test_a_scan_is_one_incident_of_its_source() -> None:
     machine = Incidents()
     machine.learn("10.0.0.66", "laptop")
-    victims = [finding(5, f"monitor-{i}", "scan", weight=3, flow=Flow("", "10.0.0.66")) for i in range(30)]
-    changes = machine.observe(victims)
+    for i in range(30):
+        machine.learn(f"10.0.1.{i}", f"monitor-{i}")
+    tries = [finding(5, "laptop", "scan", flow=Flow("10.0.0.66", f"10.0.1.{i}", outward=True)) for i in range(12)]
+    # the other end of a victim's window may be anyone: most of its packets go to the server
+    victims = [finding(5, f"monitor-{i}", "scan", weight=3, flow=Flow("", "10.0.0.2")) for i in range(12)]
+    changes = machine.observe([*tries, *victims])
     assert [(c.kind, c.incident.subject) for c in changes] == [("opened", "laptop")]
 
 

@@ -34,7 +34,15 @@ models = typer.Typer(help="The models this site has, and which one is in service
 
 
 def watch(
+    iface: str = typer.Option("", help="An interface, such as eth0 (needs CAP_NET_RAW)."),
     pcap: Path | None = typer.Option(None, help="A capture file, pcap or pcapng."),
+    eve: Path | None = typer.Option(None, help="Suricata's eve.json."),
+    zeek: Path | None = typer.Option(None, help="A folder with Zeek's conn.log, or one log."),
+    netflow: str = typer.Option("", help="Listen for NetFlow and IPFIX on this UDP address, HOST:PORT or :PORT."),
+    follow: bool = typer.Option(False, help="Read a log as it is written, until stopped."),
+    features: str = typer.Option(
+        "", help="Features to use, such as pkt-v1/5s; without it those of the model in service."
+    ),
     site: Path = SITE,
     name: str = typer.Option("", "--name", help="This gateway's name in alerts."),
     alerts: list[str] = typer.Option(
@@ -58,7 +66,9 @@ def watch(
 
     site.mkdir(parents=True, exist_ok=True, mode=0o700)
     places = alerts or [f"eve:{site / 'alerts.jsonl'}"]
-    asked = Session(Choice(pcap), site, name, places, policy, http, model, guard)
+    asked = Session(
+        Choice(pcap, iface, eve, zeek, netflow, follow, features), site, name, places, policy, http, model, guard
+    )
     with Progress(quiet=quiet) as emit:
         outcome = run(asked, emit)
     if not quiet:

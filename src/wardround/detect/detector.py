@@ -161,7 +161,8 @@ class Detector:
             alarm[over] = True
             if len(over):
                 findings += self._findings(name, windows, scores[name], limits, worst)
-        findings.sort(key=lambda f: f.end)
+        # who acts before who suffers: a victim's evidence joins its attacker's incident
+        findings.sort(key=lambda f: (f.end, not f.flow.outward))
         changes = [self._explained(c, windows) for c in self.incidents.observe(findings)]
         return Assessment(scores, alarm, self._numbers(windows, findings), tuple(findings), tuple(changes))
 
@@ -367,6 +368,7 @@ def flow(windows: Windows, row: int, sends: bool) -> Flow:
         port=int(windows.port[row]),
         protocol=int(windows.protocol[row]),
         outward=sends,
+        own_port=int(windows.own_port[row]),
     )
 
 

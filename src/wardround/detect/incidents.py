@@ -270,8 +270,8 @@ class Incidents:
         keyed = FAMILIES[f.family].keyed
         if keyed == "target" and f.flow.outward and peer:
             return peer
-        if keyed == "source" and f.family != ANOMALY.name and not f.flow.outward and peer:
-            return peer
+        if keyed == "source" and f.family != ANOMALY.name and not f.flow.outward:
+            return self._source(f) or f.device
         if f.family == ANOMALY.name and peer:
             other = self._held.get(peer)
             # the other end of what is already an incident is part of it: spoofed sources, a scan's victims
@@ -429,6 +429,20 @@ class Incidents:
                 flow=f.flow,
             )
         return updated, stronger
+
+    def _source(self, f: Finding) -> str:
+        """Who does what ``f`` tells of a victim: whoever already stands out for it towards this device. The other end of most
+        packets is not it: a scan is many small exchanges beside one large.
+        """
+        since = f.end - self.policy.rules.span * max(f.end - f.start, 1)
+        alike = [
+            i
+            for i in self._held.values()
+            if f.device in i.peers
+            and i.last_seen >= since
+            and any(FAMILIES[c.name].keyed == "source" for c in i.families)
+        ]
+        return max(alike, key=lambda i: i.windows).subject if alike else ""
 
     def _storm(self, f: Finding, subject: str) -> str:
         """The one peer of many fresh subjects, or nothing."""

@@ -4,7 +4,7 @@ For each device and each measure (packets, connections, ICMP, UDP, unanswered at
 chart accumulates how far log2(1 + rate) lies above what this device usually does (Page 1954; mean and mean absolute deviation are
 forgotten exponentially, and move ``SLOW`` times slower while the chart is up, so that an attack does not become the norm):
 
-    z = (v - mean) / max(deviation, FLOOR);   S <- max(0, min(S, CAP) + z - DRIFT);   score = ln S - ln LIMIT, of the worst chart
+    z = (v - mean) / max(deviation, FLOOR);   S <- S + z - DRIFT, at least 0;   score = ln S - ln LIMIT, of the worst chart
 
 Positive scores are alarms of the textbook limit; a site's calibration (thresholds.py) may move that. A device that was not seen
 before begins with ``prior``, broad on purpose. Laws: order of devices in a batch does not matter; ``from_bytes(to_bytes(c))``
@@ -169,8 +169,10 @@ class Volume:
         mean, deviation = self.mean[rows], np.maximum(self.deviation[rows], FLOOR)
         z = (level - mean) / deviation
         z[values < _LEAST] = np.minimum(z[values < _LEAST], 0.0)
-        sums = np.maximum(np.minimum(self.sums[rows], CAP) + z - DRIFT, 0.0)
-        # one window may alarm on its own only by being far out: its step is what a textbook chart adds, capped
+        gain = z - DRIFT
+        # a window that adds nothing is no alarm, and forgets half: an attack that is over must not echo
+        before = np.minimum(self.sums[rows], CAP)
+        sums = np.where(gain > 0, before + gain, np.maximum(before / 2 + gain, 0.0))
         self.sums[rows] = np.minimum(sums, CAP)
         calm = sums <= 0
         seen = self.seen[rows] + 1
@@ -181,7 +183,7 @@ class Volume:
         self.deviation[rows] += move * (1.25 * np.abs(level - mean) - self.deviation[rows])
         with np.errstate(divide="ignore"):
             found: F64 = np.log(sums) - np.log(LIMIT)
-        return found
+        return np.where(gain > 0, found, np.minimum(found, 0.0))
 
 
 def _named(charts: F64, facts: Facts, row: int) -> int:

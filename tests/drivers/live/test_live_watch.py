@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from wardround.cli.main import app
 from wardround.detect.detector import Budget
-from wardround.drivers.live import knowledge
+from wardround.drivers.live import feeding, knowledge
 from wardround.drivers.live.feeding import Choice
 from wardround.drivers.live.session import Outcome, Session, run
 from wardround.drivers.sources.site import SiteWindows
@@ -289,3 +289,70 @@ def test_wrong_flags_are_one_clear_error(tmp_path: Path, calm_capture: Path) -> 
         watched(calm_capture, tmp_path / "c")
     with pytest.raises(DataError, match="calibration needs"):
         knowledge.calibrate(SiteStore(tmp_path / "d"), Budget(), 0)
+
+
+# --- existing sensors
+
+
+def test_a_scan_in_zeeks_log_is_found_and_the_source_is_chosen_by_one_flag(tmp_path: Path) -> None:
+    logs = tmp_path / "zeek"
+    logs.mkdir()
+    rows = [
+        {"ts": START_S + i, "id.orig_h": "10.0.0.5", "id.orig_p": 40000 + i, "id.resp_h": "10.0.0.1", "id.resp_p": 443}
+        for i in range(300)
+    ]
+    rows += [
+        {
+            "ts": START_S + 200 + i / 40,
+            "id.orig_h": "10.0.0.66",
+            "id.orig_p": 50000,
+            "id.resp_h": "10.0.0.1",
+            "id.resp_p": 1 + i,
+        }
+        for i in range(2000)
+    ]
+    usual = {"proto": "tcp", "duration": 0.1, "orig_bytes": 100, "resp_bytes": 100, "orig_pkts": 3, "resp_pkts": 3}
+    lines: list[str] = []
+    for row in sorted(rows, key=lambda r: r["ts"]):
+        scan = row["id.orig_h"] == "10.0.0.66"
+        more = (
+            {"conn_state": "REJ", "history": "Sr", "orig_pkts": 1, "resp_pkts": 1}
+            if scan
+            else {"conn_state": "SF", "history": "ShADadFf"}
+        )
+        lines.append(json.dumps({**row, **usual, **more, "uid": f"C{len(lines)}"}))
+    (logs / "conn.log").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    folder = tmp_path / "s"
+    folder.mkdir()
+    outcome = run(Session(Choice(zeek=logs), folder, "icu", [f"eve:{folder}/alerts.jsonl"]), ignore)
+    assert outcome.packets == 2300
+    opened = [r for r in told(folder) if r["fl_ids"]["kind"] == "opened"]
+    assert [(r["fl_ids"]["device"]["name"], r["alert"]["signature"].split(":")[0]) for r in opened] == [
+        ("10.0.0.66", "wardround scan")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        ({}, "name one source"),
+        ({"iface": "eth0", "eve": Path("x")}, "name one source"),
+        ({"netflow": "nonsense"}, "HOST:PORT"),
+        ({"eve": Path("/nowhere/eve.json")}, "is not a file"),
+        ({"zeek": Path(), "features": "pkt-v9"}, "no features named"),
+    ],
+)
+def test_a_wrong_choice_of_source_is_told(choice: dict[str, object], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        feeding.opened(Choice(**choice), "", lambda: True)  # type: ignore[arg-type]
+
+
+def test_the_features_are_the_models() -> None:
+    assert feeding.extractor("packets", PacketFeatures(2).schema.id).schema.name == "pkt-v1/2s"
+    assert feeding.extractor("flows", "").schema.name == "flow-v1/10s"
+    assert feeding.extractor("packets", feeding.extractor("flows", "").schema.id).schema.name == "flow-v1/10s"
+    with pytest.raises(UsageError, match="watch another source"):
+        feeding.extractor("flows", PacketFeatures(2).schema.id)
+    assert not Choice(pcap=Path("x")).live
+    assert Choice(netflow=":2055").live
+    assert Choice(eve=Path("x"), follow=True).live
