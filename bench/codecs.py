@@ -19,7 +19,9 @@ import json
 import os
 import time
 import tracemalloc
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +29,9 @@ import numpy as np
 import zstandard
 from threadpoolctl import threadpool_limits
 
-from wardround.arrays import F32, I64
-from wardround.compress.budget import Ring
-from wardround.compress.chain import Chain, Coding, LinearChain, LinearCoding
+from wardround.arrays import F64, I64
+from wardround.compress.chain import Chain
 from wardround.compress.codec import Codec, Memory, Public, flat, round_id
-from wardround.compress.downlink import Announced, Ledger, Track, advance, follow, update_for
 from wardround.compress.explain import titles
 from wardround.compress.feedback import ErrorFeedback
 from wardround.compress.pack import Zstd
@@ -40,22 +40,32 @@ from wardround.compress.quantise import Float32, Integer, Sign, Ternary
 from wardround.compress.rotation import Eden
 from wardround.compress.sparsify import SparseTernary, Threshold, TopK
 from wardround.compress.supports import Importance, RandomK, SharedTop
-from wardround.config import override, parse
+from wardround.compress.table import Compress
+from wardround.config import Experiment, override, parse
+from wardround.drivers.simulation import engines
 from wardround.drivers.simulation.environment import machine
+from wardround.drivers.simulation.federate import Federation
+from wardround.drivers.simulation.secure import Called, Result
 from wardround.drivers.strategies import full
-from wardround.drivers.world import PreparedTable, build, plan
-from wardround.federation import pipeline
-from wardround.federation.plan import prepare
-from wardround.params import Layout
+from wardround.drivers.world import build, plan
+from wardround.events import RoundDone, ignore
+from wardround.federation.cohorts import CohortSum
+from wardround.federation.messages import Answer
+from wardround.federation.server import Server
 from wardround.rng import stream
+from wardround.secagg import fixedpoint, planner
+from wardround.secagg.messages import Contribution
+from wardround.secagg.parameters import PRESETS, Lattice
+from wardround.traffic.table import Table
 from wardround.training import metrics
-from wardround.training.stacked import StackedEngine
-from wardround.training.task import Job, Rows
+from wardround.training.task import Rows
+from wardround.wire import encode
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "bench" / "results" / "codecs.json"
 EF = ErrorFeedback()
 DENSE: tuple[Codec, ...] = ()
+DOWN: tuple[Codec, ...] = (TopK(0.1), Integer(8))
 MEASURE_EVERY = 10
 LAST = 5
 """The figure of a run is the mean macro-F1 of this many last measurements."""
@@ -63,11 +73,11 @@ LAST = 5
 
 @dataclass(frozen=True)
 class Scheme:
-    """A chain up, a chain down; ``ring_bits``: under a secure sum with values of that many bits, 0: sent openly."""
+    """A chain up, a chain down; ``bits``: under the lattice with update values of that many bits, 0: sums are open."""
 
     up: tuple[Codec, ...]
     down: tuple[Codec, ...] = DENSE
-    ring_bits: int = 0
+    bits: int = 0
 
 
 def _masked(share: float, cap: float, bits: int) -> Scheme:
@@ -80,177 +90,207 @@ SCHEMES = {
     "int8": Scheme((Integer(8, 256),)),
     "int8 zstd": Scheme((Integer(8, 256), Zstd())),
     "int4": Scheme((Integer(4, 256),)),
-    "int4 EF": Scheme((EF, Integer(4, 256, stochastic=False))),
     "ternary": Scheme((Ternary(),)),
     "sign EF": Scheme((EF, Sign())),
     "eden 1 bit": Scheme((Eden(1),)),
-    "eden 2 bit": Scheme((Eden(2),)),
     "top-k 10% EF": Scheme((EF, TopK(0.1))),
+    "top-k 3% EF": Scheme((EF, TopK(0.03))),
     "top-k 1% EF": Scheme((EF, TopK(0.01))),
-    "top-k 1% without EF": Scheme((TopK(0.01),)),
+    "top-k 0.3% EF": Scheme((EF, TopK(0.003))),
+    "top-k 0.1% EF": Scheme((EF, TopK(0.001))),
+    "top-k 10%": Scheme((TopK(0.1),)),
+    "top-k 3%": Scheme((TopK(0.03),)),
+    "top-k 1%": Scheme((TopK(0.01),)),
+    "top-k 0.3%": Scheme((TopK(0.003),)),
+    "top-k 0.1%": Scheme((TopK(0.001),)),
     "top-k 3% EF int4": Scheme((EF, TopK(0.03), Integer(4))),
     "top-k 1% EF int4": Scheme((EF, TopK(0.01), Integer(4))),
-    "top-k 0.3% EF int4": Scheme((EF, TopK(0.003), Integer(4))),
     "STC 3%": Scheme((EF, SparseTernary(0.03))),
     "STC 1%": Scheme((EF, SparseTernary(0.01))),
     "STC 0.3%": Scheme((EF, SparseTernary(0.003))),
-    "STC 1%, down top-k 5% int8": Scheme((EF, SparseTernary(0.01)), (TopK(0.05), Integer(8))),
+    "STC 1%, down top-k 10% int8": Scheme((EF, SparseTernary(0.01)), DOWN),
     "STC 1%, down STC 3%": Scheme((EF, SparseTernary(0.01)), (SparseTernary(0.03),)),
-    "STC 1.25%, down top-k 10% int8": Scheme((EF, SparseTernary(0.0125)), (TopK(0.1), Integer(8))),
+    "STC 3%, down top-k 10% int8": Scheme((EF, SparseTernary(0.03)), DOWN),
     "top-k 1% DGC 0.5 int4": Scheme((ErrorFeedback(momentum=0.5), TopK(0.01), Integer(4))),
     "threshold 4 EF int4": Scheme((EF, Threshold(4.0, 0.03), Integer(4))),
     "random-k 10%": Scheme((RandomK(0.1),)),
     "random-k 10% EF": Scheme((EF, RandomK(0.1, unbiased=False))),
-    "shared-top 5% ring 4 bit": Scheme((SharedTop(0.05),), DENSE, 4),
-    "RI 10% cap 10, int4 openly": Scheme((Importance(0.1), Integer(4))),
-    "RI 10% cap 10, ring 4 bit": _masked(0.1, 10.0, 4),
-    "RI 5% cap 20, ring 4 bit": _masked(0.05, 20.0, 4),
-    "RI 5% cap 20, ring 3 bit": _masked(0.05, 20.0, 3),
+    "shared-top 5%": Scheme((SharedTop(0.05),)),
+    "RI 10% cap 10, int4": Scheme((Importance(0.1), Integer(4))),
     "low-rank 2": Scheme((LowRank(2),)),
     "low-rank 4": Scheme((LowRank(4),)),
     "count-sketch 50%": Scheme((CountSketch(0.5),)),
+    "lattice 8 bit": Scheme(DENSE, DENSE, 8),
+    "lattice 4 bit": Scheme(DENSE, DENSE, 4),
+    "lattice, RI 10% cap 10, 4 bit": _masked(0.1, 10.0, 4),
+    "lattice, RI 10% cap 10, 6 bit": _masked(0.1, 10.0, 6),
+    "lattice, RI 5% cap 20, 4 bit": _masked(0.05, 20.0, 4),
+    "lattice, RI 5% cap 10, 4 bit": _masked(0.05, 10.0, 4),
+    "lattice, random-k 10%, 8 bit": Scheme((RandomK(0.1),), DENSE, 8),
+    "lattice, shared-top 5%, 8 bit": Scheme((SharedTop(0.05),), DENSE, 8),
+    "lattice, low-rank 4, 8 bit": Scheme((LowRank(4),), DENSE, 8),
+    "lattice, count-sketch 50%, 8 bit": Scheme((CountSketch(0.5),), DENSE, 8),
 }
+HEADLINES = (
+    "dense",
+    "STC 1%",
+    "STC 1%, down top-k 10% int8",
+    "lattice, RI 10% cap 10, 4 bit",
+    "lattice, RI 5% cap 20, 4 bit",
+)
 
 
-@dataclass(frozen=True, eq=False)
-class Hospital:
-    """The task: clients' rows, test rows, engine, first model."""
+@dataclass(frozen=True)
+class Task:
+    """Where a scheme is tried."""
 
-    clients: list[Rows]
-    test: Rows
-    engine: StackedEngine
-    layout: Layout
-    start: F32
-    classes: int
-
-    def macro_f1(self, model: F32) -> float:
-        predicted: I64 = self.engine.outputs(model, self.test.x).argmax(axis=1)
-        return metrics.classification(metrics.confusion(self.test.y, predicted, self.classes)).macro_f1
-
-
-def hospital(data: Path, alpha: float, seed: int, hidden: str) -> Hospital:
-    """CICIoMT2024 v2 dealt to 50 clients, prepared from summed statistics."""
-    path = ROOT / "experiments" / "ciciomt2024-19class.toml"
-    sets = [
-        f"partition={{use='dirichlet', clients=50, alpha={alpha}}}",
-        f"model.hidden={hidden}",
-        "training={steps=10, batch_size=32, learning_rate=0.2, momentum=0.0}",
-        f"seed={seed}",
-    ]
-    experiment = parse(override(path.read_text(encoding="utf-8"), sets, path.name), full(), path.name)
-    table = experiment.data.load(data, stream(seed, "data"))
-    world, agreed = build(experiment, table), plan(experiment, table)
-    answers = [pipeline.statistics(agreed, 1, table.x[s.train], table.y[s.train]) for s in world.shares]
-    prepared = prepare(agreed, np.sum([answer.counts for answer in answers], axis=0))
-    rows, inputs = PreparedTable(world, prepared), len(prepared.preprocessor.names)
-    start = agreed.model.init(inputs, agreed.classes, stream(seed, "model"))
-    engine = StackedEngine(agreed.model, agreed.training, inputs, agreed.classes)
-    test = rows.rows(np.sort(stream(seed, "test").permutation(world.split.test)[:10_000]))
-    clients = [rows.rows(share.train) for share in world.shares]
-    return Hospital(clients, test, engine, prepared.layout, start, agreed.classes)
-
-
-@dataclass
-class Federation:
-    """One scheme's run, in the order of a round: announce, train, encode, add, step."""
-
-    task: Hospital
-    scheme: Scheme
+    data: str
+    alpha: float
+    hidden: str
     seed: int
-    track: Track = field(init=False)
-    bytes_up: int = 0
-    bytes_down: int = 0
-    clip: float = 0.0
+    invited: int
+    rounds: int
 
-    def __post_init__(self) -> None:
-        up = LinearChain.of(self.scheme.up) if self.scheme.ring_bits else Chain.of(self.scheme.up)
-        self.track = Track(b"bench %d" % self.seed, self.task.layout, up, Chain.of(self.scheme.down))
-        self.parameters = self.task.start.copy()
-        self.ledger = Ledger(self.track.start(self.task.start))
-        self.held: list[Announced] = [self.ledger.announced] * len(self.task.clients)
-        self.memories = [Memory()] * len(self.task.clients)
-
-    def round(self, number: int, chosen: list[int]) -> None:
-        cache: dict[int, tuple[int, Announced]] = {}
-        for c in chosen:
-            version = self.held[c].version
-            if version not in cache:  # clients that hold the same version get, and make of it, the same
-                message = update_for(self.ledger, version)
-                cache[version] = (len(message), follow(self.track, self.held[c], message))
-            size, self.held[c] = cache[version]
-            self.bytes_down += size if number > 1 else 0
-        held = self.ledger.announced
-        jobs = [Job(c, self.task.clients[c], stream(self.seed, "batches", c, number), held.model) for c in chosen]
-        at = range(0, len(jobs), self.task.engine.chunk)
-        deltas = [t.delta for i in at for t in self.task.engine.train(jobs[i : i + self.task.engine.chunk])]
-        mean = self._mean(self.track.coding(held), deltas, chosen, number)
-        self.parameters = self.parameters + mean
-        self.ledger = advance(self.track, self.ledger, self.parameters, stream(self.seed, "down", number))
-
-    def _mean(self, coding: Coding | LinearCoding, deltas: list[F32], chosen: list[int], number: int) -> F32:
-        if isinstance(coding, LinearCoding):
-            return self._ring_mean(coding, deltas, chosen, number)
-        total = np.zeros(self.task.layout.size)
-        for c, delta in zip(chosen, deltas, strict=True):
-            data, self.memories[c] = coding.encode(delta, self.memories[c], stream(self.seed, "codec", c, number))
-            self.bytes_up += len(data)
-            total += coding.decode(data)
-        return (total / len(chosen)).astype(np.float32)
-
-    def _ring_mean(self, coding: LinearCoding, deltas: list[F32], chosen: list[int], number: int) -> F32:
-        z = coding.forward(np.stack(deltas)).astype(np.float64)
-        top = (1 << (self.scheme.ring_bits - 1)) - 1
-        self.clip = self.clip or float(np.abs(z).max())
-        unit = np.clip(z / self.clip, -1, 1) * top
-        floor = np.floor(unit)
-        whole = floor + (stream(self.seed, "ring", number).random(unit.shape) < unit - floor)
-        mean = whole.sum(axis=0) * (self.clip / top / len(chosen))
-        self.clip *= float(np.exp(0.2 * np.sign((np.abs(z) > self.clip).mean() - 0.005)))
-        ring = Ring(self.scheme.ring_bits, len(chosen), overhead_bytes=4)  # the count of cut values
-        self.bytes_up += ring.size(z.shape[1]) * len(chosen)
-        return coding.backward(mean.astype(np.float32))
+    @property
+    def key(self) -> str:
+        where = f"alpha {self.alpha}" if self.data == "ciciomt2024" else "natural"
+        return f"{self.data} {where} | {self.invited} clients | hidden {self.hidden} | seed {self.seed}"
 
 
-def frontier(options: argparse.Namespace) -> None:
-    results = _results(options.out)
-    for seed in options.seeds:
-        for alpha in options.alphas:
-            tasks: dict[str, Hospital] = {}
-            for name, scheme in SCHEMES.items():
-                for share in options.participation:
-                    key = f"{name} | alpha {alpha} | {share:g} of 50 clients | hidden {options.hidden} | seed {seed}"
-                    if (options.only and name not in options.only) or key in results["frontier"]:
-                        continue
-                    if "task" not in tasks:
-                        tasks["task"] = hospital(options.data, alpha, seed, options.hidden)
-                    results["frontier"][key] = run(
-                        tasks["task"], name, scheme, options.rounds, (alpha, seed, int(share))
-                    )
-                    _write(results, options.out)
-                    print(key, results["frontier"][key]["figure"], flush=True)
+def experiment(task: Task, scheme: Scheme) -> Experiment:
+    """The experiment file of ``scheme`` in ``task``: what `wardround simulate` would run."""
+    file = "ciciomt2024-19class.toml" if task.data == "ciciomt2024" else "iot23-natural.toml"
+    clients = 50 if task.data == "ciciomt2024" else 0
+    sets = [
+        f"model.hidden={task.hidden}",
+        "training={steps=10, batch_size=32, learning_rate=0.2, momentum=0.0}",
+        f"rounds={{count={task.rounds}, measure_every={task.rounds}}}",
+        "evaluation={centralised=false, local=false, test_every=false}",
+        "secagg={use='plain'}",
+        "auth={use='none'}",
+        "run={workers=1}",
+        f"seed={task.seed}",
+    ]
+    if clients:
+        sets.append(f"partition={{use='dirichlet', clients={clients}, alpha={task.alpha}}}")
+        sets.append(f"participation={{fraction={task.invited / clients}}}")
+    path = ROOT / "experiments" / file
+    whole = parse(override(path.read_text(encoding="utf-8"), sets, file), full(), file)
+    secure = {"secagg": Lattice(bits=scheme.bits)} if scheme.bits else {}
+    return replace(whole, compress=Compress(up=scheme.up, down=scheme.down), **secure)
 
 
-def run(task: Hospital, name: str, scheme: Scheme, rounds: int, where: tuple[float, int, int]) -> dict[str, Any]:
-    """The curve of one run: macro-F1 against bytes per client that took part, up and down."""
-    alpha, seed, invited = where
-    began = time.process_time()
-    federation = Federation(task, scheme, seed)
-    curve = []
-    for number in range(1, rounds + 1):
-        chosen = sorted(stream(seed, "invite", number).choice(len(task.clients), invited, replace=False).tolist())
-        federation.round(number, chosen)
-        if number % MEASURE_EVERY == 0:
-            turns = number * invited
-            f1 = task.macro_f1(federation.parameters)
-            curve.append([number, federation.bytes_up / turns, federation.bytes_down / turns, f1])
+class IdealSum:
+    """In the place of the cryptography: the same fixed point, the same rounding, the same bytes, a plain addition.
+
+    tests/bench/ compares one round with the real one: its sums to the rounding, its bytes to the byte.
+    """
+
+    def __init__(self, config: Lattice, clients: int, seed: int) -> None:
+        self._config, self._clients, self._seed, self.done = config, clients, seed, 0
+        self.bytes_each = 0
+
+    def sum(self, answers: Iterator[tuple[str, Answer]], round_: Called, carry: Any = None) -> Result:
+        """As SecureSum.sum, without keys."""
+        del round_, carry
+        self.done += 1
+        rng = stream(self._seed, "ideal", self.done)
+        names, update, counts = [], np.zeros(0), np.zeros(0)
+        for name, answer in answers:
+            way = planner.choose(self._config, self._clients, 0, answer.update.size, answer.counts.size)
+            whole = rounded(way, self._config, answer, rng) if answer.update.size else np.zeros(0)
+            update = update + whole if names else whole
+            counts = counts + answer.counts if names else answer.counts.copy()
+            names.append(name)
+        self.bytes_each = frame_bytes(way, self._config)
+        return Result(tuple(names), (CohortSum(len(names), update, counts),), self.bytes_each * len(names))
+
+
+def rounded(way: planner.Way, config: Lattice, answer: Answer, rng: np.random.Generator) -> F64:
+    """The update as the sum will hold it: random rounding to steps in direct mode, dither of the lattice's variance else."""
+    assert way.update is not None, "training answers hold an update"
+    levels, fine = way.update.levels, 16 if way.suite is None else way.update.r
+    steps = fixedpoint.to_steps(answer.update, config.clip, levels, fine) / float(1 << fine)
+    if way.suite is None:
+        steps = np.floor(steps + rng.random(steps.size))
+    else:
+        steps = steps + rng.normal(0, way.update.variance**0.5, steps.size)
+    return fixedpoint.from_steps(steps, 1, config.clip, levels)
+
+
+def frame_bytes(way: planner.Way, config: Lattice) -> int:
+    """What the message of a contribution adds: names, lengths, round."""
+    members = PRESETS[config.committee].members
+    empty = Contribution(bytes(32), "client-000", b"", b"", (b"",) * members, b"", (b"",) * members, b"")
+    return len(encode(empty)) + way.client_bytes
+
+
+def run(table: Table, task: Task, name: str, scheme: Scheme) -> dict[str, Any]:
+    """The curve of one run through the round's real machines: macro-F1 against bytes per client that took part."""
+    asked = experiment(task, scheme)
+    world, agreed = build(asked, table), plan(asked, table)
+    began, curve, up, down, turns = time.process_time(), [], 0, 0, 0
+    with ThreadPoolExecutor(1) as pool:
+        server = Server.new(agreed, asked.participation, world.names, asked.seed)
+        maker = engines.maker(asked.model, asked.training, agreed.classes)
+        federation = Federation(asked, world, agreed, server, maker, ignore, pool, 1)
+        if isinstance(asked.secagg, Lattice):
+            ideal: Any = IdealSum(asked.secagg, task.invited, task.seed)
+            federation.secure = ideal
+        test: Rows | None = None
+        for happened in federation.run():
+            for event in happened:
+                if not isinstance(event, RoundDone):
+                    continue
+                first = event.round == 1  # the first model and the statistics go to everybody, codec or not
+                up, down, turns = up + event.bytes_up, down + event.bytes_down * (not first), turns + event.answered
+                if event.round % MEASURE_EVERY == 0:
+                    if test is None:
+                        index = np.sort(stream(task.seed, "test").permutation(world.split.test)[:10_000])
+                        test = federation.prepared().rows(index)
+                    curve.append([event.round, up / turns, down / turns, macro_f1(federation, test)])
     figure = {
         "macro_f1": float(np.mean([point[3] for point in curve[-LAST:]])),
         "up_bytes": curve[-1][1],
         "down_bytes": curve[-1][2],
     }
-    about = {"scheme": name, "alpha": alpha, "seed": seed, "invited": invited, "rounds": rounds, "d": task.layout.size}
-    chains = {"up": titles(scheme.up), "down": titles(scheme.down), "ring_bits": scheme.ring_bits}
-    return about | chains | {"figure": figure, "curve": curve, "cpu_s": time.process_time() - began}
+    d = int(federation.server.parameters.size)
+    chains = {"up": titles(scheme.up), "down": titles(scheme.down), "bits": scheme.bits}
+    return (
+        asdict(task)
+        | {"scheme": name, "d": d}
+        | chains
+        | {"figure": figure, "curve": curve, "cpu_s": time.process_time() - began}
+    )
+
+
+def macro_f1(federation: Federation, test: Rows) -> float:
+    outputs = federation.engine().outputs(federation.server.parameters, test.x)
+    predicted: I64 = outputs.argmax(axis=1)
+    return metrics.classification(metrics.confusion(test.y, predicted, federation.plan.classes)).macro_f1
+
+
+def frontier(options: argparse.Namespace) -> None:
+    """Whatever of the asked runs is not in the results yet, dense first, until ``--minutes`` of processor time are spent."""
+    results, began = _results(options.out), time.process_time()
+    tables: dict[tuple[str, int], Table] = {}
+    for seed in options.seeds:
+        for alpha in options.alphas:
+            for invited in options.participation:
+                task = Task(options.task, alpha, options.hidden, seed, invited, options.rounds)
+                for name, scheme in SCHEMES.items():
+                    key = f"{name} | {task.key}"
+                    if (options.only and name not in options.only) or key in results["frontier"]:
+                        continue
+                    if time.process_time() - began > 60 * options.minutes:
+                        print("the time is spent: run again for the rest")
+                        return
+                    if (task.data, seed) not in tables:
+                        source = experiment(task, scheme).data
+                        tables[task.data, seed] = source.load(options.data, stream(seed, "data"))
+                    results["frontier"][key] = run(tables[task.data, seed], task, name, scheme)
+                    _write(results, options.out)
+                    print(key, results["frontier"][key]["figure"], flush=True)
 
 
 TIMED: tuple[tuple[Codec, ...], ...] = (
@@ -388,6 +428,8 @@ def main() -> None:
     parser.add_argument("--participation", type=int, nargs="+", default=[50, 10], help="clients a round")
     parser.add_argument("--hidden", default="[64, 32]")
     parser.add_argument("--rounds", type=int, default=300)
+    parser.add_argument("--task", default="ciciomt2024", choices=("ciciomt2024", "iot-23"))
+    parser.add_argument("--minutes", type=float, default=1e9, help="processor time after which no further run begins")
     parser.add_argument("--only", nargs="+", default=[], choices=SCHEMES, metavar="SCHEME")
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--million", type=float, default=1.0)

@@ -60,7 +60,7 @@ def test_dithered_error_is_unbiased_has_the_variance_of_the_formula_and_ignores_
 
 @pytest.fixture(scope="module")
 def parties() -> Any:
-    return Parties([f"gw-{i:02d}" for i in range(9)], Lattice(minimum=3), SEED)
+    return Parties([f"gw-{i:02d}" for i in range(9)], Lattice(minimum=3, sharing="keys"), SEED)
 
 
 @given(st.sets(st.integers(0, 8)), st.dictionaries(st.integers(1, 5), st.sampled_from(["checking", "voting", "beacon", "partition", "opening"]), max_size=3),

@@ -146,4 +146,4 @@ def test_explain_tells_bytes_security_and_tolerance() -> None:
 def test_tables_are_printed_from_the_code() -> None:
     assert markdown(suite_rows()).count("\n") == len(SUITES) + 1
     assert "15 (n 1024, k 21, r 6)" in markdown(dithered_rows())
-    assert preset_rows()[0]["bytes n = 1024"] == str(explain(Lattice(), 100, 0, 10).fixed_bytes)
+    assert preset_rows()[0]["bytes n = 1024"] == str(explain(Lattice(sharing="keys"), 100, 0, 10).fixed_bytes)

@@ -25,7 +25,7 @@ def plain(name: str) -> Plain:
 
 @pytest.fixture(scope="module")
 def parties() -> Parties:
-    return Parties(NAMES, Lattice(minimum=3), SEED)
+    return Parties(NAMES, Lattice(minimum=3, sharing="keys"), SEED)
 
 
 @pytest.mark.parametrize("use", ["lattice", "pairwise", "plain"])
@@ -68,7 +68,7 @@ def test_the_ledger_counts_what_is_sent_and_spent(parties: Parties) -> None:
 
 
 def test_an_epoch_ends_before_its_keys_do() -> None:
-    few = Parties(NAMES[:3], Lattice(minimum=3), SEED)
+    few = Parties(NAMES[:3], Lattice(minimum=3, sharing="keys"), SEED)
     few.number = 4096
     rows = secure_sum("lattice", few, Order(NAMES[:3], 0, (50, 4)), plain, SEED)
     assert few.epoch == 2
@@ -83,7 +83,7 @@ def test_simulations_repeat_to_the_bit() -> None:
     """Encapsulations and signatures are randomised, sums are not: they depend on seed and entropy alone."""
     runs = []
     for _ in range(2):
-        few = Parties(NAMES[:8], Lattice(minimum=3), SEED)
+        few = Parties(NAMES[:8], Lattice(minimum=3, sharing="keys"), SEED)
         runs.append(secure_sum("lattice", few, Order(NAMES[:8], 4, (50, 4)), plain, SEED))
     for one, other in zip(*runs, strict=True):
         assert one.clients == other.clients

@@ -21,7 +21,7 @@ from wardround.arrays import F32, F64
 from wardround.crypto.sampling import centred_binomial, field_elements, subseed
 from wardround.crypto.sharing import PRIME, deal
 from wardround.errors import LocalProtocolError, RemoteProtocolError
-from wardround.secagg import descriptor, epoch, fixedpoint, kahe, keys, transcript
+from wardround.secagg import descriptor, direct, epoch, fixedpoint, kahe, keys, transcript
 from wardround.secagg.epoch import Ratchet
 from wardround.secagg.messages import Contribution, EpochInvitation, EpochKeys, Roster, RoundStart
 from wardround.secagg.parameters import BEACON_ELEMENTS, PRESETS, Lattice
@@ -140,8 +140,13 @@ class Client:
         self, start: RoundStart, identity: bytes, plain: Plain, entropy: bytes
     ) -> tuple[Contribution, tuple[Ratchet, ...]]:
         described = start.descriptor
-        key = centred_binomial(subseed(entropy, b"key"), described.n).astype(np.int64)
-        update, counts = self._encrypt(start, identity, plain, (key, entropy))
+        shared = descriptor.plain(described)
+        if shared is None:
+            key = centred_binomial(subseed(entropy, b"key"), described.n).astype(np.int64)
+            update, counts = self._encrypt(start, identity, plain, (key, entropy))
+        else:
+            whole = fixedpoint.to_counts(plain.counts, described.count_bits, described.count_fraction)
+            key, update, counts = direct.share(shared, plain.update, whole, described.clip, entropy), b"", b""
         bound = transcript.context(identity, self.name, transcript.ciphertexts_digest(update, counts))
         beacon = field_elements(subseed(entropy, b"beacon"), BEACON_ELEMENTS, PRIME)
         dealing = deal(

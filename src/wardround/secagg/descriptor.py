@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from wardround.errors import ConfigError, RemoteProtocolError
-from wardround.secagg import keys
+from wardround.secagg import direct, keys, planner
 from wardround.secagg.kahe import Segment
 from wardround.secagg.messages import Descriptor, RoundStart
-from wardround.secagg.parameters import PRESETS, Lattice, fit
+from wardround.secagg.parameters import PRESETS, Lattice
 from wardround.secagg.suites import suite
 from wardround.secagg.transcript import public_seed, round_id
 
@@ -40,15 +40,15 @@ def describe(config: Lattice, wish: Wish) -> Descriptor:
     Raises:
         ConfigError: no suite fits, or a rule of size is broken.
     """
-    fitted = fit(config, wish.clients, wish.cohort, update=wish.update_values > 0, counts=wish.counts_values > 0)
+    way = planner.choose(config, wish.clients, wish.cohort, wish.update_values, wish.counts_values)
     return Descriptor(
         session=wish.session,
         epoch=wish.epoch,
         number=wish.number,
-        suite=fitted.suite.number,
-        n=fitted.n,
-        update=fitted.update,
-        counts=fitted.counts,
+        suite=way.suite.number if way.suite else direct.SUITE,
+        n=way.n,
+        update=way.update,
+        counts=way.counts,
         update_values=wish.update_values,
         counts_values=wish.counts_values,
         clip=config.clip,
@@ -78,7 +78,8 @@ def check(config: Lattice, start: RoundStart, server_key: bytes, expected: Wish)
     descriptor = start.descriptor
     identity = round_id(descriptor)
     keys.verify(server_key, identity, start.signature)
-    suite(descriptor.suite)  # refuses what is not on the list before anything is computed from it
+    if descriptor.suite != direct.SUITE:
+        suite(descriptor.suite)  # refuses what is not on the list before anything is computed from it
     if min(descriptor.update_values, descriptor.counts_values) < 0 or descriptor.number < 0:
         raise RemoteProtocolError("round descriptor: negative sizes")
     free = {
@@ -97,9 +98,18 @@ def check(config: Lattice, start: RoundStart, server_key: bytes, expected: Wish)
     return identity
 
 
+def plain(descriptor: Descriptor) -> direct.Plain | None:
+    """What a contribution shares in direct mode; None where keys are shared."""
+    if descriptor.suite != direct.SUITE:
+        return None
+    return direct.Plain(descriptor.update, descriptor.counts, descriptor.update_values, descriptor.counts_values)
+
+
 def segments(descriptor: Descriptor, identity: bytes) -> tuple[Segment | None, Segment | None]:
-    """(update, counts) of a contribution; None where the round has no such segment."""
+    """(update, counts) of a contribution; None where the round has no such segment, and both in direct mode."""
     update, counts = descriptor.update, descriptor.counts
+    if plain(descriptor) is not None:
+        return None, None
     return (
         None
         if update is None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from wardround.crypto.aead import TAG_BYTES
-from wardround.crypto.packing import packed_bytes
-from wardround.crypto.sharing import DIGEST_BYTES
-from wardround.secagg.parameters import PRESETS, Committee, Lattice, choose_dithered, fit
+from wardround.secagg import direct
+from wardround.secagg.parameters import PRESETS, Committee, Dithered, Exact, Lattice, choose_dithered
+from wardround.secagg.planner import Way, fixed_bytes, ways, why
 from wardround.secagg.suites import SUITES
 
 
@@ -35,6 +35,7 @@ class Explained:
     hostile_members: int
     correctable_shares: int
     dropped_clients: int
+    why: str = ""
 
     @property
     def client_bytes(self) -> int:
@@ -47,36 +48,46 @@ def explain(config: Lattice, clients: int, cohort: int, values: int, counts: int
     Raises:
         ConfigError: nothing fits, or a rule of size is broken.
     """
-    fitted = fit(config, clients, cohort, update=values > 0, counts=counts > 0)
-    committee, update, exact = PRESETS[config.committee], fitted.update, fitted.counts
+    found = ways(config, clients, cohort, values, counts)
+    way, committee = found[0], PRESETS[config.committee]
+    update, exact, ringless = way.update, way.counts, way.suite is None
+    steps = 0.0 if update is None else _variance(way, update)
     return Explained(
         clients=clients,
         cohort=cohort,
-        largest_opened=fitted.largest,
-        n=fitted.n,
-        k=max(part.k for part in (update, exact) if part is not None),
-        bits_per_update=float(update.width) if update else 0.0,
-        bits_per_count=exact.bits_per_value if exact else 0.0,
-        update_bytes=packed_bytes(values, update.width) if update else 0,
-        counts_bytes=packed_bytes(exact.coefficients(counts), exact.width) if exact else 0,
-        fixed_bytes=fixed_bytes(committee, fitted.n),
+        largest_opened=way.largest,
+        n=way.n,
+        k=0 if ringless else max(part.k for part in (update, exact) if part is not None),
+        bits_per_update=_bits(way, committee, update) if update else 0.0,
+        bits_per_count=_bits(way, committee, exact) if exact else 0.0,
+        update_bytes=way.update_bytes,
+        counts_bytes=way.counts_bytes,
+        fixed_bytes=way.fixed_bytes,
         float32_bytes=4 * (values + counts),
-        error_std_steps=(fitted.largest * update.variance) ** 0.5 if update else 0.0,
-        classical=fitted.suite.classical,
-        quantum=fitted.suite.quantum,
-        matzov=fitted.suite.matzov,
+        error_std_steps=(way.largest * steps) ** 0.5,
+        classical=way.suite.classical if way.suite else math.inf,
+        quantum=way.suite.quantum if way.suite else math.inf,
+        matzov=way.suite.matzov if way.suite else math.inf,
         members=committee.members,
         offline_members=committee.offline,
         hostile_members=committee.corrupt,
         correctable_shares=committee.correctable,
         dropped_clients=clients - max(config.minimum, cohort),
+        why=why(found),
     )
 
 
-def fixed_bytes(committee: Committee, n: int) -> int:
-    """Bytes of a contribution besides its ciphertexts: shares, tags, commitments, low-degree proof."""
-    sharing = committee.sharing(n)
-    return committee.members * (sharing.share_bytes + TAG_BYTES + DIGEST_BYTES) + sharing.proof_bytes
+def _variance(way: Way, update: Dithered) -> float:
+    """Of one client's error in steps^2: random rounding's worst in direct mode."""
+    return update.variance if way.suite else 0.25
+
+
+def _bits(way: Way, committee: Committee, part: Dithered | Exact) -> float:
+    """Bits on the wire per value; in direct mode over the shares of all members."""
+    if way.suite is not None:
+        return part.width if isinstance(part, Dithered) else part.bits_per_value
+    slots = direct.slots(part.clients * part.levels + 1) if isinstance(part, Dithered) else part.slots / part.digits
+    return 16 * committee.members / committee.pack / slots
 
 
 def text(facts: Explained) -> str:
@@ -86,16 +97,30 @@ def text(facts: Explained) -> str:
     estimate = f"{facts.classical:.0f} / {facts.quantum:.0f} bits core-SVP classical / quantum, {facts.matzov:.0f} under MATZOV"
     hostile = facts.hostile_members
     corrected = f"{facts.correctable_shares} wrong answers are corrected and named when all answer"
+    ringless = math.isinf(facts.classical)
+    if ringless:
+        carried = f"{facts.n} field elements are shared, no ciphertext is sent; {facts.bits_per_update:g} bits per update value"
+        error = f"at most {facts.error_std_steps:.2f} quantiser steps"
+        ring = (
+            f"no ring: any {hostile} shares say nothing whatever is computed; what seals them is the epoch's hybrid KEM"
+        )
+        beyond = f"{hostile + 1} or more hostile members need no server to break the privacy of that round"
+    else:
+        carried = f"{facts.bits_per_update:g} bits per update value, {facts.bits_per_count:g} per count: {value_bytes}"
+        error = f"{facts.error_std_steps:.2f} quantiser steps"
+        ring = f"ring n = {facts.n}, q = 2^{facts.k}: at least {estimate}, after the worst hint (estimates, not proofs)"
+        beyond = "more break the privacy of that round"
     lines = (
         f"up to {facts.clients} clients, {opened}; nothing smaller is ever opened",
-        f"{facts.bits_per_update:g} bits per update value, {facts.bits_per_count:g} per count: {value_bytes}",
+        facts.why,
+        carried,
         f"{facts.fixed_bytes} bytes of shares and proofs",
         f"{facts.client_bytes} bytes per client and round (plain float32: {facts.float32_bytes})",
-        f"error of an opened sum: standard deviation {facts.error_std_steps:.2f} quantiser steps, unbiased; counts are exact",
-        f"ring n = {facts.n}, q = 2^{facts.k}: at least {estimate}, after the worst hint (estimates, not proofs)",
+        f"error of an opened sum: standard deviation {error}, unbiased; counts are exact",
+        ring,
         f"clients may vanish at any moment: the round stands while {facts.clients - facts.dropped_clients} uploads are good",
         f"committee of {facts.members}: {facts.offline_members} may be away; {corrected}",
-        f"{hostile} hostile members together with the server learn nothing; more break the privacy of that round",
+        f"{hostile} hostile members together with the server learn nothing; {beyond}",
     )
     return "\n".join(lines)
 

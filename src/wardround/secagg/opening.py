@@ -14,10 +14,10 @@ import numpy as np
 
 from wardround.arrays import F64, I64, U64
 from wardround.crypto.aead import TAG_BYTES
-from wardround.crypto.sharing import DIGEST_BYTES
+from wardround.crypto.sharing import DIGEST_BYTES, PRIME
 from wardround.errors import RemoteProtocolError
-from wardround.secagg import fixedpoint, kahe, transcript
-from wardround.secagg.descriptor import segments
+from wardround.secagg import direct, fixedpoint, kahe, transcript
+from wardround.secagg.descriptor import plain, segments
 from wardround.secagg.messages import Contribution, Descriptor, SharePacket
 from wardround.wire import message
 
@@ -53,7 +53,7 @@ class Vault:
 
     def __init__(self, descriptor: Descriptor, identity: bytes) -> None:
         self.identity, self._descriptor = identity, descriptor
-        self._segments = segments(descriptor, identity)
+        self._segments, self._plain = segments(descriptor, identity), plain(descriptor)
         self._sharing = descriptor.committee.sharing(descriptor.n)
         self._kept: dict[str, Kept] = {}
         self._sums: tuple[U64, ...] = self._empty()
@@ -126,6 +126,8 @@ class Vault:
         return self._decrypt(cohort, key, dict(zip(("update", "counts"), self._named(sums), strict=True)))
 
     def _decrypt(self, cohort: tuple[str, ...], key: I64, sums: Mapping[str, U64 | None]) -> CohortSum:
+        if self._plain is not None:
+            return self._read(cohort, key, self._plain)
         described, (update, exact), clients = self._descriptor, self._segments, len(cohort)
         values, counts, plausible = np.zeros(0), np.zeros(0), True
         if update is not None and described.update is not None:
@@ -136,6 +138,17 @@ class Vault:
         if exact is not None and described.counts is not None:
             whole, residual = kahe.decrypt_counts(exact, _present(sums["counts"]), key)
             plausible = plausible and residual <= described.counts.noise_bound
+            counts = fixedpoint.from_counts(whole, clients, described.count_bits, described.count_fraction)
+        return CohortSum(cohort, values, counts, plausible)
+
+    def _read(self, cohort: tuple[str, ...], opened: I64, shared: direct.Plain) -> CohortSum:
+        """Direct mode: what was opened is the sum itself."""
+        described, clients = self._descriptor, len(cohort)
+        steps, whole, plausible = direct.read(shared, opened % PRIME, clients)
+        values, counts = np.zeros(0), np.zeros(0)
+        if shared.update is not None:
+            values = fixedpoint.from_steps(steps, clients, described.clip, shared.update.levels)
+        if shared.counts is not None:
             counts = fixedpoint.from_counts(whole, clients, described.count_bits, described.count_fraction)
         return CohortSum(cohort, values, counts, plausible)
 

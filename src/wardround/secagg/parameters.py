@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from wardround.crypto.sampling import CBD_VARIANCE
 from wardround.crypto.sharing import LARGEST, Sharing
@@ -165,6 +165,8 @@ class Lattice:
         members: who is on it: names of gateways, or of other parties (a registrar, a regulator) that run a member each; empty:
             one gateway each of different sites (federation/committee.py).
         minimum: fewest clients whose sum may be opened (u_min); no member opens less, whatever the server says.
+        sharing: what the committee gets shares of: the ``keys`` of ciphertexts, the ``values`` themselves (short vectors), or the
+            cheaper of both for each exchange (``auto``); ``wardround explain secagg`` says which and why.
     """
 
     name: ClassVar[str] = "lattice"
@@ -176,6 +178,7 @@ class Lattice:
     committee: str = "consortium"
     minimum: int = 4
     members: tuple[str, ...] = ()
+    sharing: Literal["auto", "keys", "values"] = "auto"
 
     def __post_init__(self) -> None:
         if not 2 <= self.bits <= 16:

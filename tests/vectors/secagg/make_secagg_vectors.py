@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from wardround.crypto import packing, ring, sampling, sharing
-from wardround.secagg import fixedpoint, kahe, partition
+from wardround.secagg import direct, fixedpoint, kahe, partition
 from wardround.secagg.descriptor import Wish, describe
 from wardround.secagg.epoch import Ratchet
 from wardround.secagg.parameters import Lattice, choose_dithered, choose_exact
@@ -41,7 +41,11 @@ def accepted() -> dict[str, Any]:
     whole = fixedpoint.to_counts(np.arange(-4, 5) / 4, 20, 8)
     shape = sharing.Sharing(5, 1, 2, 10, 2)
     dealing = sharing.deal(shape, np.arange(-5, 7) % sharing.PRIME, b"context", SEED)
-    described = describe(Lattice(minimum=3), Wish(b"session", 1, 2, 100, 8, 70, 9, b"o" * 32, b"r" * 32))
+    described = describe(
+        Lattice(minimum=3, sharing="keys"), Wish(b"session", 1, 2, 100, 8, 70, 9, b"o" * 32, b"r" * 32)
+    )
+    short = describe(Lattice(bits=4, minimum=3), Wish(b"session", 1, 2, 50, 0, 9, 9, b"o" * 32, b"r" * 32))
+    shared = direct.Plain(short.update, direct.choose_counts(50, 20), 9, 9)
     taken, after = Ratchet(3, SEED).take(5, b"id")
     bound = context(b"id", "gw", b"c")
     return {
@@ -58,6 +62,8 @@ def accepted() -> dict[str, Any]:
         "commitments": [commitment.hex() for commitment in dealing.commitments],
         "low_degree": dealing.proof.hex(),
         "descriptor": encode(described).hex(),
+        "direct": [int(v) for v in direct.share(shared, values[:9], whole.astype(np.uint64), 1.0, SEED)],
+        "direct_descriptor": encode(short).hex(),
         "round_id": round_id(described).hex(),
         "leaf": leaf(bound, dealing.commitments, dealing.proof).hex(),
         "set": set_digest(b"id", {"b": b"2", "a": b"1"}).hex(),
