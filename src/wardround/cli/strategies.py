@@ -17,8 +17,13 @@ from wardround.catalogue import KIND_TEXT
 from wardround.cli.runs import read_text
 from wardround.config import Experiment, nearest, parse
 from wardround.drivers.simulation.strategies import simulated
-from wardround.errors import UsageError
+from wardround.drivers.world import build, plan
+from wardround.errors import ConfigError, UsageError
+from wardround.federation import forecast, pipeline
+from wardround.federation.plan import prepare
+from wardround.rng import stream
 from wardround.secagg import explain as planned
+from wardround.secagg.choice import PairwiseSum, PlainSum
 from wardround.secagg.parameters import Lattice
 
 
@@ -38,17 +43,31 @@ def strategies(
 
 
 def explain(
-    name: str = typer.Argument(..., help="A strategy's name, KIND.NAME, a table such as 'training', or 'secagg'."),
-    experiment: Path | None = typer.Option(None, help="For 'secagg': the experiment whose table to explain."),
+    name: str = typer.Argument(
+        ..., help="A strategy's name, KIND.NAME, a table such as 'training', or 'secagg' or 'compress'."
+    ),
+    file: Path | None = typer.Argument(
+        None, help="For 'secagg' and 'compress': the experiment whose tables to explain."
+    ),
+    experiment: Path | None = typer.Option(None, help="The same as FILE."),
+    data: Path | None = typer.Option(
+        None, envvar="WARDROUND_DATA", help="For 'compress': the data's folder, from which the model's size follows."
+    ),
     clients: int = typer.Option(100, min=1, help="For 'secagg': clients invited to a round."),
     values: int = typer.Option(20_000, min=1, help="For 'secagg': parameters of the model."),
 ) -> None:
     """Explain a strategy or a table of the experiment file: what it does, its keys and their defaults.
 
-    'secagg' prints what a secure sum costs and promises before anything runs: bits, bytes, security estimate, dropouts.
+    'secagg' prints what a secure sum costs and promises before anything runs: bits, bytes, security estimate, dropouts, and
+    which way of sharing was chosen and why. 'compress FILE' prints the bytes of each message of a round, up and down,
+    beside dense.
     """
+    experiment = file or experiment
     if name == "secagg":
         typer.echo(_sums(experiment, clients, values))
+        return
+    if name == "compress" and experiment is not None:
+        typer.echo(forecast.text(messages(parse(read_text(experiment), simulated(), str(experiment)), data)))
         return
     classes = _classes()
     wanted = [key for key in classes if key == name or key.split(".")[-1] == name]
@@ -56,6 +75,33 @@ def explain(
         raise UsageError(f"nothing is named {name!r}{nearest(name, [*classes, *(k.split('.')[-1] for k in classes)])}")
     for key in wanted:
         typer.echo(describe(key, classes[key]))
+
+
+def messages(experiment: Experiment, folder: Path | None) -> list[forecast.Line]:
+    """The messages of ``experiment``'s rounds; the statistics come from the whole table, as the federation's sums would.
+
+    Raises:
+        UsageError: the data is needed and no folder is named.
+        ConfigError: a budget is too small for this model, or no secure sum fits.
+    """
+    source = experiment.data
+    if folder is None and getattr(source, "needs_folder", True):
+        raise UsageError(
+            f"data source {source.name!r} reads files: name their folder with --data DIR or WARDROUND_DATA"
+        )
+    table = source.load(folder, stream(experiment.seed, "data"))
+    world, agreed = build(experiment, table), plan(experiment, table)
+    rows = world.split.train
+    counts = pipeline.statistics(agreed, 1, table.x[rows], table.y[rows]).counts
+    counts[0] = len(world.shares)
+    try:
+        prepared = prepare(agreed, counts)
+    except ValueError as error:
+        raise ConfigError(f"[compress] {error}") from error
+    choice, clients = experiment.secagg, max(1, round(experiment.participation.fraction * len(world.shares)))
+    lattice = choice.quantiser() if isinstance(choice, PairwiseSum) else choice
+    summed = None if isinstance(lattice, PlainSum) else lattice
+    return forecast.lines(agreed, prepared, forecast.Sums(summed, clients, experiment.rounds.cohort_size))
 
 
 def _sums(experiment: Path | None, clients: int, values: int) -> str:

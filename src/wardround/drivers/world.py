@@ -16,8 +16,8 @@ from wardround.compress.budget import Ring
 from wardround.config import Experiment
 from wardround.errors import ConfigError
 from wardround.federation.plan import Plan, Prepared, Schedule
+from wardround.federation.ring import priced
 from wardround.rng import stream
-from wardround.secagg import explain
 from wardround.secagg.choice import PairwiseSum, PlainSum
 from wardround.secagg.parameters import largest_opened
 from wardround.traffic.partition import ClientShare
@@ -82,30 +82,29 @@ def plan(experiment: Experiment, table: Table) -> Plan:
         personal=experiment.personal,
         compress=experiment.compress,
         identity=f"{experiment.name} {experiment.seed}".encode(),
-        ring=ring(experiment),
+        ring=prices(experiment, table),
     )
 
 
-MANY = 1000
-"""Clients a budget reckons with where the file does not say how many there will be."""
+MANY = 100
+"""Clients a budget reckons with where neither file nor data say how many there will be."""
 
 
-def ring(experiment: Experiment) -> Ring | None:
-    """The secure sum's numbers as budgets count them: key shares and counts included; None where sums are open."""
+def prices(experiment: Experiment, table: Table) -> Ring | None:
+    """The secure sum as budgets count it; None where sums are open. Both ends must find the same, so it follows from the file,
+    and with natural clients from the table that all of a lab share.
+    """
     choice = experiment.secagg
     if isinstance(choice, PlainSum):
         return None
-    clients = max(choice.minimum, getattr(experiment.partition, "clients", MANY))
-    cohort = min(experiment.rounds.cohort_size, clients)
-    overhead = 0
-    if experiment.compress.budget_bytes and not isinstance(choice, PairwiseSum):
-        found = explain.explain(choice, clients, cohort, 1, COUNTS)
-        overhead = found.counts_bytes + found.fixed_bytes
-    return Ring(choice.bits, largest_opened(clients, cohort), overhead)
-
-
-COUNTS = 5
-"""Counts of a training answer to a secure sum: weight, loss, steps, 1, cut values (pipeline.count_training)."""
+    named = getattr(getattr(experiment, "broker", None), "gateways", ())
+    natural = len(np.unique(table.group)) if experiment.compress.budget_bytes and not named else MANY
+    there = len(named) or getattr(experiment.partition, "clients", natural)
+    invited = max(choice.minimum, round(experiment.participation.fraction * there))
+    cohort = min(experiment.rounds.cohort_size, invited)
+    if isinstance(choice, PairwiseSum):
+        return Ring(choice.bits, largest_opened(invited, cohort))
+    return priced(choice, invited, cohort)
 
 
 def fingerprint(table: Table) -> str:
