@@ -51,17 +51,16 @@ def test_a_budget_says_what_each_class_gets(tmp_path: Path) -> None:
 
 def test_what_does_not_fit_is_one_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="too few"):
-        said(tmp_path, '[secagg]\nuse = "plain"\n[compress]\nbudget_bytes = 1\n', "compress")
+        said(tmp_path, "[compress]\nbudget_bytes = 1\n", "compress")
     with pytest.raises(ConfigError, match="'top-k' is not linear"):
         said(tmp_path, '[compress]\nup = ["top-k"]\n', "compress")
     with pytest.raises(ConfigError, match="should be a list of tables"):
         said(tmp_path, '[compress]\nup = "top-k"\n', "compress")
     path = tmp_path / "real.toml"
     path.write_text('name = "x"\n[data]\nuse = "iot-23"\n[partition]\nuse = "natural"\n')
-    with pytest.raises(UsageError, match="name their folder"):
-        result = CliRunner(env={"WARDROUND_DATA": ""}).invoke(app, ["explain", "compress", str(path)])
-        assert result.exception is not None
-        raise result.exception
+    result = CliRunner(env={"WARDROUND_DATA": ""}).invoke(app, ["explain", "compress", str(path)])
+    assert isinstance(result.exception, UsageError)
+    assert "name their folder" in str(result.exception)
 
 
 def test_the_planner_s_choice_is_told(tmp_path: Path) -> None:
