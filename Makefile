@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 SHELL := /bin/bash
 export PATH := $(PATH):/usr/sbin
 
-.PHONY: help demo test kills check lint types floors docs setup setup-dev setup-broker bench fuzz clean
+.PHONY: help demo test kills netfaults check lint types floors docs setup setup-dev setup-broker bench fuzz clean
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
@@ -40,6 +40,9 @@ test: setup-dev setup-broker  ## all tests (under 12 minutes on 2 cores)
 
 kills: setup-dev setup-broker  ## the longer suite of kill -9 against real processes
 	WARDROUND_KILLS=40 $(BIN)/python -m pytest tests/e2e/test_e2e_nats.py -k kill_9
+
+netfaults: setup-dev setup-broker  ## loss, delay, partitions, a dead broker, a full disk under real processes (root)
+	WARDROUND_NETFAULTS=1 $(BIN)/python -m pytest -s tests/e2e/test_e2e_netfaults.py
 
 lint: setup-dev
 	$(BIN)/ruff format --check src tests bench docs fuzz

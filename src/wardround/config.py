@@ -27,6 +27,7 @@ from wardround.compress.table import Compress
 from wardround.errors import ConfigError
 from wardround.federation.algorithms import Algorithm
 from wardround.federation.participation import Participation, Weather
+from wardround.federation.staleness import Asynchronous
 from wardround.secagg.choice import PairwiseSum, PlainSum, SumChoice
 from wardround.secagg.parameters import Lattice
 from wardround.traffic.partition import Partition
@@ -165,6 +166,7 @@ class Experiment:
     root: RootSet = field(default_factory=RootSet)
     evaluation: Evaluation = field(default_factory=Evaluation)
     run: Run = field(default_factory=Run)
+    asynchronous: Asynchronous = field(default_factory=Asynchronous)
     about: str = ""
     seed: int = 1
 
@@ -253,6 +255,7 @@ def check(experiment: Experiment, where: str) -> None:
     if not isinstance(experiment.secagg, PlainSum):
         _check_sums(experiment, experiment.secagg, where)
     _check_personal(experiment, where)
+    _check_asynchronous(experiment, where)
     if experiment.algorithm.name == "fednova" and training.optimiser != "sgd":
         raise ConfigError(f'{where}: [algorithm] fednova normalises SGD steps: set [training] optimiser = "sgd"')
 
@@ -273,6 +276,29 @@ def _check_rule(experiment: Experiment, where: str) -> None:
         raise ConfigError(
             f"{where}: [rule] {rule.name} compares cohorts, but [rounds] cohort_size = 0 sums all clients into one: "
             f'set cohort_size (1 needs [secagg] use = "plain"), or [rule] use = "mean"',
+        )
+
+
+def _check_asynchronous(experiment: Experiment, where: str) -> None:
+    size, policy = experiment.asynchronous.buffer, experiment.participation
+    if not size:
+        return
+    if experiment.algorithm.name not in ("fedavg", "fedprox"):
+        raise ConfigError(
+            f"{where}: [asynchronous] buffer = {size}, but [algorithm] {experiment.algorithm.name} needs updates from one model: "
+            f"use fedavg or fedprox",
+        )
+    if experiment.attack.name != "none":
+        raise ConfigError(f"{where}: [attack] forges updates of synchronous rounds: set [asynchronous] buffer = 0")
+    codecs = experiment.compress
+    if codecs.up or codecs.down or codecs.budget_bytes:
+        raise ConfigError(f"{where}: [asynchronous] sends whole vectors: leave [compress] out, or set buffer = 0")
+    if policy.fraction != 1.0:
+        raise ConfigError(f"{where}: [asynchronous] asks whoever is idle: set [participation] fraction = 1.0")
+    if size < policy.minimum:
+        raise ConfigError(
+            f"{where}: [asynchronous] buffer = {size}, but no sum of fewer than [participation] minimum = {policy.minimum} "
+            f"is used: raise buffer or lower minimum",
         )
 
 

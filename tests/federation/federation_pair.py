@@ -13,11 +13,14 @@ from wardround.aggregate.rules import RULES, Rule
 from wardround.arrays import F32, I64
 from wardround.events import Event
 from wardround.federation.algorithms import Algorithm, FedAvg
-from wardround.federation.client import Client, ClientState
+from wardround.federation.buffered import server_for
+from wardround.federation.buffered_client import client_for
+from wardround.federation.client import ClientState
 from wardround.federation.messages import Answer, Ask
 from wardround.federation.participation import Participation
 from wardround.federation.plan import Plan, Prepared, Schedule
-from wardround.federation.server import Phase, Server
+from wardround.federation.server import Phase
+from wardround.federation.staleness import Asynchronous
 from wardround.rng import stream
 from wardround.traffic.scaling import Moments
 from wardround.traffic.table import Column, Labels, Schema
@@ -41,6 +44,7 @@ def make_plan(
     weighting: Literal["rows", "sqrt", "uniform"] = "rows",
     training: LocalTraining | None = None,
     schedule: Schedule | None = None,
+    asynchronous: Asynchronous | None = None,
     personal: Personal | None = None,
 ) -> Plan:
     """A plan of four features and two classes; what is not named is plain FedAvg."""
@@ -56,6 +60,7 @@ def make_plan(
         schedule=schedule or Schedule(rounds=3, measure_every=2, keep="last", cohort_size=0, retries=3),
         weighting=weighting,
         weight_cap=30,
+        asynchronous=asynchronous or Asynchronous(),
         personal=personal or Common(),
     )
 
@@ -103,8 +108,10 @@ class Pair:
     def __post_init__(self) -> None:
         self.names = tuple(f"gw{i}" for i in range(len(self.sizes)))
         self.rows = {name: local_rows(i, n) for i, (name, n) in enumerate(zip(self.names, self.sizes, strict=True))}
-        self.server = Server.new(self.plan, self.policy, self.names, SEED)
-        self.clients = {name: Client(self.plan, SEED, ClientState(i)) for i, name in enumerate(self.names)}
+        self.server = server_for(self.plan).new(self.plan, self.policy, self.names, SEED)
+        self.clients = {
+            name: client_for(self.plan)(self.plan, SEED, ClientState(i)) for i, name in enumerate(self.names)
+        }
         self.events: list[Event] = []
         self.downlink: dict[str, list[int]] = {name: [] for name in self.names}
 
@@ -123,7 +130,7 @@ class Pair:
             (done,) = self._engine().train([answer])
             answer = client.trained(done)
         if self.restart:
-            self.clients[peer] = Client.from_bytes(self.plan, SEED, client.to_bytes())
+            self.clients[peer] = client_for(self.plan).from_bytes(self.plan, SEED, client.to_bytes())
         answer = reopened(answer)
         return tamper(answer) if tamper else answer
 
@@ -171,7 +178,9 @@ class Pair:
 
     def _reboot_server(self) -> None:
         if self.restart:
-            self.server = Server.from_bytes(self.plan, self.policy, self.names, SEED, self.server.to_bytes())
+            self.server = server_for(self.plan).from_bytes(
+                self.plan, self.policy, self.names, SEED, self.server.to_bytes()
+            )
 
 
 def with_schedule(plan: Plan, **changes: Any) -> Plan:

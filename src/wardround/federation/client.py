@@ -6,6 +6,7 @@ an argument, so the same machine runs in the simulator over slices of one table 
     IDLE --AskStatistics/AskErrors/AskMeasures--> IDLE   (answers)
     IDLE --AskTraining--> TRAINING --trained--> IDLE     (answers)
     TRAINING --leg--> TRAINING                           (a personal strategy trains more than once a round)
+    (AskAhead and AskKept belong to asynchronous rounds: buffered_client.py)
     TRAINING --any newer ask--> as in IDLE               (the server has gone on: the job is dropped)
     a message that was answered before is answered again with the same bytes, and changes nothing
 """
@@ -25,7 +26,17 @@ from wardround.errors import LocalProtocolError, RemoteProtocolError
 from wardround.federation import measure, pipeline
 from wardround.federation.algorithms import EMPTY
 from wardround.federation.coding import Coded, Sender
-from wardround.federation.messages import Answer, Ask, AskErrors, AskMeasures, AskStatistics, AskTraining, Reply
+from wardround.federation.messages import (
+    Answer,
+    Ask,
+    AskAhead,
+    AskErrors,
+    AskKept,
+    AskMeasures,
+    AskStatistics,
+    AskTraining,
+    Reply,
+)
 from wardround.federation.plan import Plan, Prepared, label_offset, prepare
 from wardround.rng import stream
 from wardround.training.exposure import expose
@@ -130,6 +141,10 @@ class Client:
         if ask.schema != self._plan.schema.id:
             raise RemoteProtocolError(
                 f"the server's schema {ask.schema[:12]} is not this gateway's {self._plan.schema.id[:12]}"
+            )
+        if isinstance(ask, AskAhead | AskKept):
+            raise RemoteProtocolError(
+                "the server asks for asynchronous rounds, this gateway's file has no [asynchronous] buffer"
             )
         last = self._state.coded or self._state.last
         if ask.exchange == self._state.answered and last is not None:

@@ -47,6 +47,10 @@ class Desk(Protocol):
         """Peers whose reply to the open turn is due."""
         ...
 
+    def due(self, peer: str, turn: int) -> bool:
+        """Is a reply of ``peer`` to ``turn`` still of use?"""
+        ...
+
     def lacking(self, present: frozenset[str]) -> str:
         """What is missing before an exchange can begin, beside gateways; empty: nothing."""
         ...
@@ -99,6 +103,9 @@ class PlainDesk:
     @property
     def waiting(self) -> frozenset[str]:
         return self.server.waiting
+
+    def due(self, peer: str, turn: int) -> bool:
+        return self.server.due(peer, turn)
 
     def lacking(self, present: frozenset[str]) -> str:
         del present

@@ -77,6 +77,27 @@ class AskMeasures:
     model: bytes = b""
 
 
+@message(0x4E22)
+@dataclass(frozen=True, eq=False)
+class AskAhead:
+    """Asynchronous rounds: do what ``training`` says, keep its answer, and answer that you are ready (buffered.py)."""
+
+    exchange: int
+    schema: str
+    training: AskTraining
+
+
+@message(0x4E23)
+@dataclass(frozen=True, eq=False)
+class AskKept:
+    """Asynchronous rounds: send what you kept, weighed by how old it is in ``round``, in units of ``reach``."""
+
+    exchange: int
+    round: int
+    schema: str
+    reach: F32
+
+
 @message(0x4610)
 @dataclass(frozen=True, eq=False)
 class Answer:
@@ -87,7 +108,7 @@ class Answer:
     counts: F64
 
 
-Ask: TypeAlias = AskStatistics | AskTraining | AskErrors | AskMeasures
+Ask: TypeAlias = AskStatistics | AskTraining | AskErrors | AskMeasures | AskAhead | AskKept
 Reply: TypeAlias = Answer | Coded
 ANSWERS = (Answer, Coded)
-ASKS = (AskStatistics, AskTraining, AskErrors, AskMeasures)
+ASKS = (AskStatistics, AskTraining, AskErrors, AskMeasures, AskAhead, AskKept)

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from wardround.arrays import Bool
+from wardround.arrays import F64, Bool
 from wardround.rng import stream
 
 Fate = Literal["answers", "drops", "late"]
@@ -94,8 +94,15 @@ class Weather:
 
     def fates(self, invited: Sequence[int], clients: int, seed: int, round_: int) -> list[Fate]:
         """What becomes of each invited client's answer in this round."""
+        vanish, time = self._draws(clients, seed, round_)
+        return ["drops" if vanish[i] else "late" if time[i] > self.deadline else "answers" for i in invited]
+
+    def times(self, clients: int, seed: int, round_: int) -> F64:
+        """How long each client trains in this round [clients], in typical training times."""
+        return self._draws(clients, seed, round_)[1]
+
+    def _draws(self, clients: int, seed: int, round_: int) -> tuple[Bool, F64]:
         draws = stream(seed, "weather", "round", round_)
         vanish = draws.random(clients) < self.dropout
         slow = stream(seed, "weather", "slow").random(clients) < self.stragglers
-        time = draws.lognormal(0.0, 0.25, clients) * np.where(slow, self.slowdown, 1.0)
-        return ["drops" if vanish[i] else "late" if time[i] > self.deadline else "answers" for i in invited]
+        return vanish, draws.lognormal(0.0, 0.25, clients) * np.where(slow, self.slowdown, 1.0)

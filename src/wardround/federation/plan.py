@@ -15,6 +15,7 @@ from wardround.compress.budget import Ring
 from wardround.compress.table import Compress
 from wardround.federation.algorithms import Algorithm
 from wardround.federation.coding import Coder
+from wardround.federation.staleness import Asynchronous
 from wardround.params import Layout
 from wardround.traffic.preprocess import Preprocessor
 from wardround.traffic.scaling import Scaling
@@ -62,6 +63,7 @@ class Plan:
     compress: Compress = field(default_factory=Compress)
     identity: bytes = b""
     ring: Ring | None = None
+    asynchronous: Asynchronous = Asynchronous()
 
     @property
     def classes(self) -> int:

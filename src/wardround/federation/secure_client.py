@@ -15,7 +15,7 @@ from typing import cast
 from wardround.errors import DataError, LocalProtocolError, RemoteProtocolError
 from wardround.federation.algorithms import EMPTY
 from wardround.federation.client import Client, LocalData
-from wardround.federation.messages import ASKS, Answer, Ask, AskStatistics, Reply
+from wardround.federation.messages import ASKS, Answer, Ask, AskAhead, AskKept, AskStatistics, Reply
 from wardround.federation.secure_messages import SecureAnswer, SecureAsk, about
 from wardround.secagg import client as layer2
 from wardround.secagg import keys, transcript
@@ -93,7 +93,7 @@ class SecureClient:
 
     def _about(self, ask: Ask) -> bytes:
         state = self._client.state
-        sent = EMPTY if isinstance(ask, AskStatistics) else ask.parameters
+        sent = EMPTY if isinstance(ask, AskStatistics | AskAhead | AskKept) else ask.parameters
         return about(ask, sent if state.held is None else state.held.model, state.totals)
 
     def _join(self, invitation: EpochInvitation) -> EpochKeys:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from wardround.arrays import F32, F64
-from wardround.federation.messages import Ask, AskStatistics, AskTraining
+from wardround.federation.messages import Ask, AskAhead, AskKept, AskStatistics, AskTraining
 from wardround.secagg import labels
 from wardround.secagg.messages import (
     ContactsChecked,
@@ -76,10 +76,12 @@ def about(ask: Ask, model: F32, totals: F64 | None) -> bytes:
     """The digest that binds a round to what was asked: its numbers with the whole ``model``, however that was sent, and the
     statistics ``totals`` they rest on.
     """
+    known = b"" if totals is None else totals.astype("<f8").tobytes()
+    if isinstance(ask, AskAhead | AskKept):  # what was trained, and from which model, was said to each gateway before
+        return digest(labels.SECAGG_ABOUT, encode(ask), known)
     bare: Ask = ask
     if not isinstance(ask, AskStatistics):
         bare = replace(ask, preparation=None, parameters=model, model=b"")
         if isinstance(bare, AskTraining):
             bare = replace(bare, link=0)
-    known = b"" if totals is None else totals.astype("<f8").tobytes()
     return digest(labels.SECAGG_ABOUT, encode(bare), known)

@@ -118,6 +118,9 @@ class SecureDesk:
         awaited = set(self._sum.awaited)
         return frozenset(peer for peer, number in self._seats.items() if number in awaited)
 
+    def due(self, peer: str, turn: int) -> bool:
+        return turn == self.turn and peer in self.waiting
+
     def lacking(self, present: frozenset[str]) -> str:
         here = sum(peer in present for peer in self._seats)
         needed = len(self._seats) if self._kept.invitation is None else self._quorum

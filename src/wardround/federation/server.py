@@ -123,6 +123,10 @@ class Server:
         """Is an exchange open?"""
         return self._open is not None
 
+    def due(self, peer: str, exchange: int) -> bool:
+        """Is an answer of ``peer`` to ``exchange`` still of use?"""
+        return exchange == self._state.exchange and peer in self.waiting
+
     @property
     def sizes(self) -> tuple[int, int]:
         """Values in an answer to the open exchange: (update, counts)."""

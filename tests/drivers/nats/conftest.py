@@ -33,11 +33,15 @@ from wardround.drivers.world import build, plan
 from wardround.errors import RemoteProtocolError
 from wardround.events import Event, ignore
 from wardround.federation.answering import SecureGateway
-from wardround.federation.client import Client, ClientState
+from wardround.federation.buffered import server_for
+from wardround.federation.buffered_client import client_for
+from wardround.federation.buffered_desk import ahead, in_front
+from wardround.federation.client import ClientState
 from wardround.federation.desk import PlainDesk
 from wardround.federation.messages import ASKS
 from wardround.federation.plan import Plan
 from wardround.federation.secure_client import SecureClientState
+from wardround.federation.secure_server import TURNS_PER_EXCHANGE
 from wardround.federation.server import Server
 from wardround.federation.step import Send
 from wardround.rng import stream
@@ -212,8 +216,8 @@ def gateway(town: Town, peer: str, body: bytes) -> bytes | None:
     """One gateway process from its disk, as agent.py does it, with a chance to die between any two steps."""
     federation, _, agreed, names = tiny()
     saved = town.disk.get(peer)
-    fresh = Client(agreed, federation.seed, ClientState(names.index(peer)))
-    client = fresh if saved is None else Client.from_bytes(agreed, federation.seed, saved)
+    fresh = client_for(agreed)(agreed, federation.seed, ClientState(names.index(peer)))
+    client = fresh if saved is None else client_for(agreed).from_bytes(agreed, federation.seed, saved)
     engine = FittingEngine(lambda inputs: StackedEngine(agreed.model, agreed.training, inputs, agreed.classes))
     ask: Any = decode(body, *ASKS)
     town.chaos.strike("gateway before training")
@@ -263,8 +267,8 @@ async def _run(town: Town, patience_s: float, wait_for: int) -> Outcome:
         starts += 1
         policy, seed = federation.participation, federation.seed
         saved = town.disk.get("server")
-        fresh = Server.new(agreed, policy, names, seed)
-        server = fresh if saved is None else Server.from_bytes(agreed, policy, names, seed, saved)
+        fresh = server_for(agreed).new(agreed, policy, names, seed)
+        server = fresh if saved is None else server_for(agreed).from_bytes(agreed, policy, names, seed, saved)
         coordinator = Coordinator(
             desk=PlainDesk(server, names),
             port=town,
@@ -356,14 +360,14 @@ def secure_gateway(where: Place, peer: str, saved: bytes | None) -> Any:
     kept = decode(saved, SecureClientState) if saved is not None else None
     index, seed = where.names.index(peer), where.federation.seed
     if kept is None:
-        client = Client(where.plan, seed, ClientState(index))
+        client = client_for(where.plan)(where.plan, seed, ClientState(index))
     else:
-        client = Client.from_bytes(where.plan, seed, kept.client)
+        client = client_for(where.plan).from_bytes(where.plan, seed, kept.client)
     engine = FittingEngine(
         lambda inputs: StackedEngine(where.plan.model, where.plan.training, inputs, where.plan.classes)
     )
     secured = where.securing.gateway(peer, client, RUN, kept)
-    return SecureGateway(secured, where.rows_of(peer), engine)
+    return ahead(client, SecureGateway(secured, where.rows_of(peer), engine), where.rows_of(peer), engine)
 
 
 def secure_member(where: Place, peer: str, saved: bytes | None) -> Any:
@@ -385,10 +389,10 @@ async def _run_secure(where: Place, town: Town, patience: Patience) -> Outcome:
         saved = town.disk.get("server")
         kept = kept_server(saved) if saved is not None else None
         if kept is None:
-            server = Server.new(where.plan, policy, where.names, seed)
+            server = server_for(where.plan).new(where.plan, policy, where.names, seed)
         else:
-            server = Server.from_bytes(where.plan, policy, where.names, seed, kept.server)
-        desk = where.securing.desk(server, RUN, kept)
+            server = server_for(where.plan).from_bytes(where.plan, policy, where.names, seed, kept.server)
+        desk = in_front(where.securing.desk(server, RUN, kept), where.names, TURNS_PER_EXCHANGE)
         town.desk = desk
         coordinator = Coordinator(
             desk=desk,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from wardround import __version__
@@ -158,6 +159,7 @@ class Agent:
         except (RemoteProtocolError, DiskError):
             self._machine = None  # what is in memory may have gone further than the disk: start from the disk again
             raise
-        self.state.forget("client ", f"client {run}")
+        with suppress(DiskError):  # another run's state stays a little longer
+            self.state.forget("client ", f"client {run}")
         self.tally.training_s += self.clock() - began
         return answer

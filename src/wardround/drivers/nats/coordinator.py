@@ -72,7 +72,8 @@ class Coordinator:
 
     def __post_init__(self) -> None:
         self._draining = asyncio.Event()
-        self._mark = Counts()
+        self._mark, self._began = Counts(), self.ticks()
+        self._offline = 0  # gateways that were not there when the open exchange began
         self._met = self.server.exchange > 0
 
     @property
@@ -99,6 +100,7 @@ class Coordinator:
         while not self.over and not self._draining.is_set():
             here = await self._gather()
             if here:
+                self._offline = len(set(self.peers) - here)
                 step = self.desk.begin(self.now(), here, self.patience.exchange_s)
                 await self._checkpoint()
                 await self._exchange(step)
@@ -122,7 +124,7 @@ class Coordinator:
 
     async def _exchange(self, step: Step[Any]) -> None:
         """Turn after turn, until the exchange is closed."""
-        self._mark = replace(self.counts)
+        self._mark, self._began = replace(self.counts), self.ticks()
         while not step.done and not self._draining.is_set():
             await self._send(step)
             step = await self._turn()
@@ -162,11 +164,10 @@ class Coordinator:
     def _receive(self, reply: Reply) -> Step[Any]:
         """One reply to the desk; whatever is wrong with it is counted, and nothing else changes."""
         try:
-            if reply.turn != self.desk.turn:
-                self.counts.late += 1
-                return Step()
-            if reply.peer not in self.desk.waiting:
-                self.counts.duplicates += 1
+            if not self.desk.due(reply.peer, reply.turn):
+                late = reply.turn != self.desk.turn
+                self.counts.late += late
+                self.counts.duplicates += not late
                 return Step()
             step = self.desk.receive(reply.peer, reply.body, self.now())
         except RemoteProtocolError as error:
@@ -210,14 +211,15 @@ class Coordinator:
                 return
 
     def _completed(self, event: Event) -> Event:
-        """What only the transport knows: absent gateways, bytes, late answers."""
+        """What only the transport knows: absent gateways, bytes, late answers, how long it took."""
         if not isinstance(event, RoundDone):
             return event
         return replace(
             event,
-            offline=len(set(self.peers) - self.port.present()),
+            offline=self._offline,
             dropped=event.invited - event.answered,
             late=self.counts.late - self._mark.late,
             bytes_up=self.counts.bytes_up - self._mark.bytes_up,
             bytes_down=self.counts.bytes_down - self._mark.bytes_down,
+            seconds=self.ticks() - self._began,  # the machine's own figure is the wall clock's, which may have jumped
         )

@@ -36,6 +36,7 @@ class Broker:
         patience_s: seconds an exchange waits for gateways' answers.
         committee_s: seconds it waits for the committee at each of its steps (secure sums).
         repeat_s: an unanswered message is sent again after so many seconds.
+        replicas: copies of each stream in a cluster of your own (1, 3 or 5): with 3 any one of its brokers may be lost.
         http: port on 127.0.0.1 of the coordinator's /health, /metrics and /status; 0: none.
     """
 
@@ -48,6 +49,7 @@ class Broker:
     patience_s: float = 60.0
     committee_s: float = 10.0
     repeat_s: float = 5.0
+    replicas: int = 1
     http: int = 8470
 
     def __post_init__(self) -> None:
@@ -59,6 +61,10 @@ class Broker:
         for name in ("port", "http"):
             if not 0 <= getattr(self, name) < 65536:
                 raise ValueError(f"{name} must be a port (0 to 65535), not {getattr(self, name)}")
+        if self.replicas not in (1, 3, 5):
+            raise ValueError(f"replicas must be 1, 3 or 5, not {self.replicas}")
+        if self.replicas > 1 and not self.url:
+            raise ValueError("replicas above 1 need a cluster of your own: set url to its brokers")
         if self.wait_for < 0:
             raise ValueError(f"wait_for must be 0 or more, not {self.wait_for}")
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import nats
@@ -20,7 +20,7 @@ from nats.aio.client import Client as Connection
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
-from nats.js.errors import NotFoundError
+from nats.js.errors import BadRequestError, NotFoundError
 
 from wardround.drivers.nats.brokerconfig import ANSWERS, ASKS, BODIES
 from wardround.drivers.nats.envelope import Assembly, Notice, Part, Presence, digest_of, split
@@ -32,6 +32,7 @@ from wardround.federation.step import Send
 from wardround.wire import decode, encode
 
 SILENT_BEATS = 3
+FIRST_TURNS = 16  # of a run: set-up, whatever the sum
 UNREAD_BYTES = (
     1 << 30
 )  # answers waiting to be read in memory; beyond, the broker keeps them and they are asked for again
@@ -40,6 +41,14 @@ STREAMS = {
     BODIES: StreamConfig(name=BODIES, subjects=["wr.body.*.*"], max_msgs_per_subject=1, allow_direct=True),
     ANSWERS: StreamConfig(name=ANSWERS, subjects=["wr.answer.*"], allow_direct=True),
 }
+
+
+@dataclass(frozen=True)
+class Holding:
+    """``replicas`` of each stream; ``turns``: bodies of so many turns stay, for gateways that are slow to fetch them."""
+
+    replicas: int = 1
+    turns: int = 1
 
 
 @dataclass
@@ -56,13 +65,14 @@ class Peer:
 class Hub:
     """The NATS port of one run; ``peers``: token by name, gateways and committee members."""
 
-    def __init__(self, run: str, peers: Mapping[str, str], heartbeat_s: float) -> None:
-        self._run = run
+    def __init__(self, run: str, peers: Mapping[str, str], heartbeat_s: float, holding: Holding = Holding()) -> None:
+        self._run, self._holding = run, holding
         self._silent_s = SILENT_BEATS * heartbeat_s
         self._peers = {name: Peer(name, its) for name, its in peers.items()}
         self._by_token = {peer.token: peer for peer in self._peers.values()}
         self._replies: asyncio.Queue[Reply] = asyncio.Queue()
         self._sent: dict[bytes, int] = {}  # bodies of the open turn: digest -> parts
+        self._older: list[set[bytes]] = []  # bodies of turns before: digests
         self._turn = -1
         self._connection: Connection | None = None
         self.refused = 0
@@ -76,7 +86,7 @@ class Hub:
         self._connection = await connect(servers, keys, COORDINATOR, self._catch_up)
         try:
             for config in STREAMS.values():
-                await self._js.add_stream(config)
+                await self._make(replace(config, num_replicas=self._holding.replicas))
             await self._connection.subscribe("wr.here.*", cb=self._on_here)
             await self._connection.subscribe("wr.answer.*", cb=self._on_answer, pending_bytes_limit=UNREAD_BYTES)
             await self._connection.flush()
@@ -99,7 +109,7 @@ class Hub:
             raise LinkError("the broker is away")
         try:
             if turn != self._turn:
-                await self._js.purge_stream(BODIES)
+                await self._forget_bodies(turn)
                 self._turn, self._sent = turn, {}
             for each in sends:
                 body = encode(each.message)
@@ -160,6 +170,23 @@ class Hub:
         if self._connection is None:
             raise LinkError("not connected")
         return self._connection.jetstream()
+
+    async def _make(self, config: StreamConfig) -> None:
+        """Make a stream, or give one that is there already its number of copies."""
+        try:
+            await self._js.add_stream(config)
+        except BadRequestError:
+            await self._js.update_stream(config)
+
+    async def _forget_bodies(self, turn: int) -> None:
+        """Delete the bodies of turns that nobody fetches any more; when a run begins all of them."""
+        if turn < FIRST_TURNS or self._holding.turns == 1:
+            await self._js.purge_stream(BODIES)
+            return
+        self._older.append(set(self._sent))
+        if len(self._older) >= self._holding.turns:
+            for digest in self._older.pop(0) - set().union(*self._older):
+                await self._js.purge_stream(BODIES, subject=f"wr.body.{digest.hex()[:32]}.*")
 
     async def _store_body(self, turn: int, body: bytes) -> bytes:
         """Store a body unless this turn stored it already; returns its encoded notice."""

@@ -21,17 +21,23 @@ from wardround.drivers.nats.agent import Agent, FittingEngine, Site
 from wardround.drivers.nats.deployment import Federation, load, read, roster, token, unknown
 from wardround.drivers.nats.keys import KeyFolder
 from wardround.drivers.nats.link import LinkError
+from wardround.drivers.nats.log import PatientLog
 from wardround.drivers.nats.rows import own_rows
 from wardround.drivers.nats.securing import Securing
 from wardround.drivers.nats.spoke import Spoke
 from wardround.drivers.nats.state import State
+<<<<<<< HEAD
 from wardround.drivers.sinks.health import Health, Snapshot
 from wardround.drivers.sinks.jsonlog import JsonLog
+=======
+>>>>>>> d1a7f3e (Network and disk faults under real processes; asynchronous rounds with a buffer, in the machines, the simulation and over NATS)
 from wardround.drivers.world import plan
 from wardround.errors import UsageError
 from wardround.events import Emit, Event, Note
 from wardround.federation.answering import Answering, PlainGateway, SecureGateway
-from wardround.federation.client import Client, ClientState
+from wardround.federation.buffered_client import client_for
+from wardround.federation.buffered_desk import ahead
+from wardround.federation.client import ClientState
 from wardround.federation.secure_client import SecureClientState
 from wardround.training.stacked import StackedEngine
 from wardround.training.task import Engine
@@ -107,11 +113,12 @@ class _Gateway:
         if kept is not None:
             plain = kept.client
         seed, fresh = self._federation.seed, ClientState(self._index)
-        client = Client(site.plan, seed, fresh) if plain is None else Client.from_bytes(site.plan, seed, plain)
+        kind = client_for(site.plan)
+        client = kind(site.plan, seed, fresh) if plain is None else kind.from_bytes(site.plan, seed, plain)
         if self._securing is None:
             return PlainGateway(client, site.rows, site.engine)
-        secured = self._securing.gateway(self._asked.name, client, run, kept)
-        return SecureGateway(secured, site.rows, site.engine)
+        secured = SecureGateway(self._securing.gateway(self._asked.name, client, run, kept), site.rows, site.engine)
+        return ahead(client, secured, site.rows, site.engine)
 
     def _load(self) -> Site:
         f = self._federation
@@ -131,7 +138,7 @@ class _Process:
     ) -> None:
         self._asked, self._federation, self._emit = asked, federation, emit
         path = asked.state / next(iter(parts)) / "log.jsonl"
-        self._log = JsonLog(path, path.stat().st_size if path.exists() else None)
+        self._log = PatientLog(path, path.stat().st_size if path.exists() else None)
         self._agents = [
             Agent(Spoke(owner), state, make, self._both, time.monotonic)
             for (owner, make), state in zip(parts.items(), states, strict=True)

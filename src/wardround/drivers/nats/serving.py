@@ -20,20 +20,32 @@ from wardround.drivers.nats.broker import PrivateBroker
 from wardround.drivers.nats.brokerconfig import Listen
 from wardround.drivers.nats.coordinator import Coordinator, Patience
 from wardround.drivers.nats.deployment import Federation, fingerprint, load, peers, read, roster
+<<<<<<< HEAD
 from wardround.drivers.nats.hub import Hub
+=======
+from wardround.drivers.nats.health import Health, Snapshot
+from wardround.drivers.nats.hub import Holding, Hub
+>>>>>>> d1a7f3e (Network and disk faults under real processes; asynchronous rounds with a buffer, in the machines, the simulation and over NATS)
 from wardround.drivers.nats.keys import KeyFolder
 from wardround.drivers.nats.link import LinkError
+from wardround.drivers.nats.log import PatientLog
 from wardround.drivers.nats.result import write_result
 from wardround.drivers.nats.securing import Securing, kept_server
 from wardround.drivers.nats.state import State
+<<<<<<< HEAD
 from wardround.drivers.sinks.health import Health, Snapshot
 from wardround.drivers.sinks.jsonlog import JsonLog
+=======
+>>>>>>> d1a7f3e (Network and disk faults under real processes; asynchronous rounds with a buffer, in the machines, the simulation and over NATS)
 from wardround.drivers.world import plan
 from wardround.errors import UsageError
 from wardround.events import Emit, Event, Note, RunDone, RunStarted, RunStopped
+from wardround.federation.buffered import server_for
+from wardround.federation.buffered_desk import in_front
 from wardround.federation.desk import Desk, PlainDesk
 from wardround.federation.plan import Plan
-from wardround.federation.server import Phase, Server
+from wardround.federation.secure_server import TURNS_PER_EXCHANGE
+from wardround.federation.server import Phase
 from wardround.federation.watch import Watch
 from wardround.wire import decode, encode, message
 
@@ -107,9 +119,12 @@ class _Process:
 
     async def run(self) -> bool:
         broker = self._broker()
-        log = JsonLog(self._asked.folder / "log.jsonl", self._saved.log_bytes if self._saved else None)
+        log = PatientLog(self._asked.folder / "log.jsonl", self._saved.log_bytes if self._saved else None)
         self._sinks.append(log)
-        hub = Hub(self._run_id, peers(self._federation, self._names), self._federation.gateway.heartbeat_s)
+        who, rules = peers(self._federation, self._names), self._agreed.asynchronous
+        turns = 4 * (rules.oldest + 2) if rules.buffer else 1  # gateways may still fetch the bodies of so many turns
+        holding = Holding(self._federation.broker.replicas, turns)
+        hub = Hub(self._run_id, who, self._federation.gateway.heartbeat_s, holding)
         coordinator = self._coordinator(hub, log)
         health = self._health(coordinator, hub)
         loop = asyncio.get_running_loop()
@@ -156,7 +171,7 @@ class _Process:
             )
         return saved
 
-    def _coordinator(self, hub: Hub, log: JsonLog) -> Coordinator:
+    def _coordinator(self, hub: Hub, log: PatientLog) -> Coordinator:
         f = self._federation
 
         def save(machine: bytes) -> None:
@@ -182,12 +197,12 @@ class _Process:
         kept = kept_server(saved.machine) if saved is not None and securing is not None else None
         data = kept.server if kept is not None else saved.machine if saved is not None else None
         if data is None:
-            server = Server.new(self._agreed, f.participation, self._names, f.seed)
+            server = server_for(self._agreed).new(self._agreed, f.participation, self._names, f.seed)
         else:
-            server = Server.from_bytes(self._agreed, f.participation, self._names, f.seed, data)
+            server = server_for(self._agreed).from_bytes(self._agreed, f.participation, self._names, f.seed, data)
         if securing is None:
             return PlainDesk(server, self._names)
-        return securing.desk(server, self._run_id, kept)
+        return in_front(securing.desk(server, self._run_id, kept), self._names, TURNS_PER_EXCHANGE)
 
     def _health(self, coordinator: Coordinator, hub: Hub) -> Health | None:
         if not self._federation.broker.http:

@@ -65,8 +65,17 @@ class State:
         return None if row is None else bytes(row[0])
 
     def forget(self, prefix: str, keep: str) -> None:
-        """Delete every name that starts with ``prefix`` but ``keep``."""
-        self._db.execute("DELETE FROM state WHERE substr(name, 1, ?) = ? AND name != ?", (len(prefix), prefix, keep))
+        """Delete every name that starts with ``prefix`` but ``keep``.
+
+        Raises:
+            DiskError: the disk did not take it; nothing is deleted.
+        """
+        try:
+            self._db.execute(
+                "DELETE FROM state WHERE substr(name, 1, ?) = ? AND name != ?", (len(prefix), prefix, keep)
+            )
+        except sqlite3.OperationalError as error:
+            raise DiskError(str(error)) from error
 
     def close(self) -> None:
         self._db.close()

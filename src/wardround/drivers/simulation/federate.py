@@ -24,6 +24,8 @@ from wardround.drivers.simulation.secure import Called, SecureSum
 from wardround.drivers.world import ClientRows, PreparedTable, World
 from wardround.errors import LocalProtocolError, RoundError
 from wardround.events import Emit, Event, Note, RoundDone
+from wardround.federation.buffered import server_for
+from wardround.federation.buffered_client import client_for
 from wardround.federation.client import Client, ClientState, LocalData
 from wardround.federation.coding import Coded
 from wardround.federation.messages import ANSWERS, Answer, Ask, Reply
@@ -131,7 +133,7 @@ class Federation:
         self.memories = {m.index: m for m in saved.memories}
         self.traffic = Traffic(saved.bytes_up, saved.bytes_down)
         seed, policy = self.experiment.seed, self.experiment.participation
-        self.server = Server.from_bytes(self.plan, policy, self.world.names, seed, saved.server)
+        self.server = server_for(self.plan).from_bytes(self.plan, policy, self.world.names, seed, saved.server)
         self._advised = False
         if self.secure is not None:
             self.secure.resume(saved.sums)
@@ -168,12 +170,9 @@ class Federation:
         # while set-up is tried again the weather moves on: the devices that are off would else be off each time
         moment = self.server.exchange if self.server.phase is Phase.STATISTICS else round_
         present = self._presence[min(moment, len(self._presence) - 1)]
-        auth = self.auth
-        reachable = [name for name, on in zip(self.world.names, present, strict=True) if on]
-        training = self.server.phase is Phase.TRAINING
+        auth, training = self.auth, self.server.phase is Phase.TRAINING
         self._advise()
-        if auth is not None:
-            reachable = [name for name in reachable if auth.takes_part(name, round_ if training else 0)]
+        reachable = self._reachable(moment, round_ if training else 0)
         step = self.server.begin(0.0, reachable, PATIENCE_S)
         fates = self._fates(step.send, round_, training)
         asks = [Asked(send.peers, encode(send.message)) for send in step.send]
@@ -209,6 +208,12 @@ class Federation:
             )
 
         return turns + lost_sum + tuple(completed(event) if isinstance(event, RoundDone) else event for event in events)
+
+    def _reachable(self, moment: int, training_round: int) -> list[str]:
+        """Clients that are on at this ``moment`` of the weather and may take part."""
+        present, auth = self._presence[min(moment, len(self._presence) - 1)], self.auth
+        names = [name for name, on in zip(self.world.names, present, strict=True) if on]
+        return names if auth is None else [name for name in names if auth.takes_part(name, training_round)]
 
     def _advise(self) -> None:
         """Give the server its root rows as soon as they can be prepared."""
@@ -318,7 +323,7 @@ class Federation:
         state, known = ClientState(index, held=self.server.announced), self.memories.get(index)
         if known is not None:
             state = replace(state, memory=known.memory, private=known.private, feedback=known.feedback)
-        return Client(self.plan, self.experiment.seed, state, self.server.prepared)
+        return client_for(self.plan)(self.plan, self.experiment.seed, state, self.server.prepared)
 
     def _rows(self, peer: str) -> LocalData:
         prepared = None if self.server.phase is Phase.STATISTICS else self.prepared()

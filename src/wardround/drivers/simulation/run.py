@@ -25,6 +25,7 @@ from wardround import events
 from wardround.config import Experiment, dump, parse
 from wardround.drivers.simulation import baselines, engines, environment, evaluate, personal, results
 from wardround.drivers.simulation.attackers import Attackers
+from wardround.drivers.simulation.buffered import BufferedFederation
 from wardround.drivers.simulation.federate import Federation
 from wardround.drivers.simulation.strategies import simulated
 from wardround.drivers.sinks.jsonlog import JsonLog
@@ -33,8 +34,8 @@ from wardround.drivers.store.rundir import RunDir, create, to_json
 from wardround.drivers.world import World, build, fingerprint, plan
 from wardround.errors import DecodeError, UsageError
 from wardround.events import Emit, Event
+from wardround.federation.buffered import server_for
 from wardround.federation.plan import Plan
-from wardround.federation.server import Server
 from wardround.federation.watch import Watch
 from wardround.rng import stream
 from wardround.traffic.table import Table
@@ -154,10 +155,11 @@ class _Run:
 
     def _federation(self, world: World, agreed: Plan, pool: ThreadPoolExecutor, workers: int) -> Federation:
         e = self.experiment
-        server = Server.new(agreed, e.participation, world.names, e.seed)
+        server = server_for(agreed).new(agreed, e.participation, world.names, e.seed)
         maker = engines.maker(e.model, e.training, agreed.classes)
         attackers = None if e.attack.name == "none" else Attackers(e.attack, world.names, agreed, e.seed)
-        federation = Federation(e, world, agreed, server, maker, self._emit, pool, workers, attackers=attackers)
+        kind = BufferedFederation if agreed.asynchronous.buffer else Federation
+        federation = kind(e, world, agreed, server, maker, self._emit, pool, workers, attackers=attackers)
         at: int | None = None
         if self.run.checkpoint.exists():
             at = self._restored(federation)

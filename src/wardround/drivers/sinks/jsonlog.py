@@ -11,6 +11,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -53,12 +54,16 @@ class JsonLog:
     def __call__(self, event: Event) -> None:
         record = {"time": self._now().isoformat(timespec="milliseconds"), **_finite(to_record(event))}
         line = json.dumps(record, allow_nan=False, ensure_ascii=False).encode() + b"\n"
+        before = self._file.tell()
         try:
-            whole = self._file.write(line) == len(line)
+            if self._file.write(line) == len(line):
+                return
+            why = "the disk is full"
         except OSError as error:
-            raise DataError(f"the run log {self._path} cannot be written: {os.strerror(error.errno or 0)}") from error
-        if not whole:
-            raise DataError(f"the run log {self._path} cannot be written: the disk is full")
+            why = os.strerror(error.errno or 0)
+        with suppress(OSError):
+            self._file.truncate(self._file.seek(before))  # no half line stays, so the event may be tried again
+        raise DataError(f"the run log {self._path} cannot be written: {why}")
 
     def position(self) -> int:
         """Length of the log in bytes. They are on the disk when this returns, so a checkpoint may name them."""

@@ -1,0 +1,49 @@
+"""Asynchronous rounds with real processes: one gateway stands still for a while, the others go on, it comes in again."""
+
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from test_e2e_nats import NAMES, Hospital  # type: ignore[import-not-found]
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        shutil.which("nats-server", path=f"{os.environ['PATH']}:/usr/sbin") is None, reason="needs Debian's nats-server"
+    ),
+]
+
+
+def test_a_gateway_that_stands_still_holds_nobody_up(tmp_path: Path) -> None:
+    place = Hospital(tmp_path, 60)
+    file = tmp_path / "federation.toml"
+    file.write_text(f"{file.read_text()}\n[asynchronous]\nbuffer = 2\n")
+    try:
+        for who in ("serve", *NAMES):
+            place.start(who)
+
+        def rounds() -> int:
+            return sum(e["event"] == "RoundDone" for e in place.events())
+
+        end = time.monotonic() + 90
+        while rounds() < 2 and time.monotonic() < end:
+            time.sleep(0.05)
+        place.running[NAMES[0]].send_signal(signal.SIGSTOP)
+        before = rounds()
+        while rounds() < before + 10 and time.monotonic() < end:
+            time.sleep(0.05)
+        place.running[NAMES[0]].send_signal(signal.SIGCONT)
+        assert place.wait() == 0, (tmp_path / "serve.out").read_text()[-2000:]
+        told = [e for e in place.events() if e["event"] == "RoundDone"]
+        assert [e["round"] for e in told] == list(range(1, 61))
+        assert all(e["answered"] == 2 for e in told)
+        ages = [e["text"] for e in place.events() if e.get("code") == "buffer.combined"]
+        assert len(ages) == 60
+        assert any(text.endswith("1]") for text in ages), (
+            "three gateways and a buffer of two: one is always a model behind"
+        )
+    finally:
+        place.close()
