@@ -82,12 +82,8 @@ def plan(experiment: Experiment, table: Table) -> Plan:
         personal=experiment.personal,
         compress=experiment.compress,
         identity=f"{experiment.name} {experiment.seed}".encode(),
-<<<<<<< HEAD
         ring=prices(experiment, table),
-=======
-        ring=ring(experiment),
         asynchronous=experiment.asynchronous,
->>>>>>> d1a7f3e (Network and disk faults under real processes; asynchronous rounds with a buffer, in the machines, the simulation and over NATS)
     )
 
 

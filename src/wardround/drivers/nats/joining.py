@@ -26,11 +26,7 @@ from wardround.drivers.nats.rows import own_rows
 from wardround.drivers.nats.securing import Securing
 from wardround.drivers.nats.spoke import Spoke
 from wardround.drivers.nats.state import State
-<<<<<<< HEAD
 from wardround.drivers.sinks.health import Health, Snapshot
-from wardround.drivers.sinks.jsonlog import JsonLog
-=======
->>>>>>> d1a7f3e (Network and disk faults under real processes; asynchronous rounds with a buffer, in the machines, the simulation and over NATS)
 from wardround.drivers.world import plan
 from wardround.errors import UsageError
 from wardround.events import Emit, Event, Note

@@ -20,23 +20,14 @@ from wardround.drivers.nats.broker import PrivateBroker
 from wardround.drivers.nats.brokerconfig import Listen
 from wardround.drivers.nats.coordinator import Coordinator, Patience
 from wardround.drivers.nats.deployment import Federation, fingerprint, load, peers, read, roster
-<<<<<<< HEAD
-from wardround.drivers.nats.hub import Hub
-=======
-from wardround.drivers.nats.health import Health, Snapshot
 from wardround.drivers.nats.hub import Holding, Hub
->>>>>>> d1a7f3e (Network and disk faults under real processes; asynchronous rounds with a buffer, in the machines, the simulation and over NATS)
 from wardround.drivers.nats.keys import KeyFolder
 from wardround.drivers.nats.link import LinkError
 from wardround.drivers.nats.log import PatientLog
 from wardround.drivers.nats.result import write_result
 from wardround.drivers.nats.securing import Securing, kept_server
 from wardround.drivers.nats.state import State
-<<<<<<< HEAD
 from wardround.drivers.sinks.health import Health, Snapshot
-from wardround.drivers.sinks.jsonlog import JsonLog
-=======
->>>>>>> d1a7f3e (Network and disk faults under real processes; asynchronous rounds with a buffer, in the machines, the simulation and over NATS)
 from wardround.drivers.world import plan
 from wardround.errors import UsageError
 from wardround.events import Emit, Event, Note, RunDone, RunStarted, RunStopped
