@@ -158,8 +158,8 @@ def calibrate(
     ),
 ) -> None:
     """Learn what is normal here: baselines by device type, thresholds from the site's own windows."""
-    from wardround.drivers.live import knowledge
     from wardround.drivers.live import policy as operator
+    from wardround.drivers.store import knowledge
 
     store, budget = _store(site), operator.read(policy).budget
     now = time.time_ns()
@@ -170,6 +170,9 @@ def calibrate(
         typer.echo(f"  {type_}: {count:,} windows")
     for what, value in found.thresholds.items():
         typer.echo(f"  threshold of {what}: {value:.3f}")
+    if found.drift:
+        worst = ", ".join(f"{name} {value:.2f}" for name, value in list(found.drift.items())[:6])
+        typer.echo(f"  drift (PSI; below 0.1 none, from 0.25 large): {worst}")
 
 
 @models.command("list")
@@ -202,7 +205,9 @@ def models_add(
 @models.command("use")
 def models_use(version: str = typer.Argument(..., help="Such as v3."), site: Path = SITE) -> None:
     """Put a version of the shelf into service, whatever the comparison said."""
-    _store(site).activate(_number(version), "by the operator")
+    from wardround.drivers.store import knowledge
+
+    knowledge.use(_store(site), _number(version), "by the operator")
     typer.echo(f"{version} is in service")
 
 
@@ -213,7 +218,9 @@ def models_rollback(site: Path = SITE, slot: str = typer.Option("model", help="m
     before = store.before(slot)
     if before is None:
         raise UsageError(f"no {slot} was in service here before the present one")
-    store.activate(before, "rolled back")
+    from wardround.drivers.store import knowledge
+
+    knowledge.use(store, before, "rolled back")
     typer.echo(f"v{before} is in service again")
 
 

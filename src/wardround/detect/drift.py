@@ -1,12 +1,13 @@
-"""Drift: does today's traffic still look like what the model was trained on? (research/ids.md 3.3)
+"""Drift: does today's traffic still look like what the model was trained on?
 
     per feature   population stability index of the site's model inputs against the federation's: the quantile curves make the
                   federation's inputs standard normal by construction, so the expected share of each of ten bins is known
+                  (columns of few values are judged by the same bins, and look shifted more easily)
     scores        the same index of benign scores against the federation's counts
     alarm rate    against the budget
 
 PSI = sum (a - e) ln(a / e); below 0.1 is no shift, from 0.25 on is large (the convention of credit scoring). A shifted site
-calibrates first and trains second. Features without a spread (flags, words) are judged by their share of ones.
+calibrates first and trains second.
 """
 
 from __future__ import annotations
@@ -40,6 +41,11 @@ def binned(values: F32) -> F64:
     for column in range(values.shape[1]):
         found[column] = np.bincount(where[:, column], minlength=BINS)
     return found
+
+
+def uniform(columns: int) -> F64:
+    """What ``binned`` gives of the federation's own rows: a tenth in every bin, by construction of the quantile curves."""
+    return np.full((columns, BINS), 1000.0 / BINS)
 
 
 def score_psi(site: F64, federation: F64, bins: int = 20) -> float:

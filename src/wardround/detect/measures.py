@@ -42,7 +42,7 @@ class Rate:
         middle = (p + z * z / (2 * n)) / (1 + z * z / n)
         half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
         low = 0.0 if not self.hits else max(0.0, middle - half)
-        return low, min(1.0, max(middle + half, 3 / n))
+        return low, min(1.0, max(middle + half, 3 / n, p))
 
     @property
     def text(self) -> str:

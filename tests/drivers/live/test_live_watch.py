@@ -15,10 +15,11 @@ from typer.testing import CliRunner
 
 from wardround.cli.main import app
 from wardround.detect.detector import Budget
-from wardround.drivers.live import feeding, knowledge
+from wardround.drivers.live import feeding
 from wardround.drivers.live.feeding import Choice
 from wardround.drivers.live.session import Outcome, Session, run
 from wardround.drivers.sources.site import SiteWindows
+from wardround.drivers.store import knowledge
 from wardround.drivers.store.site import Retention, SiteStore, Verdict
 from wardround.errors import DataError, UsageError
 from wardround.events import ignore
@@ -160,15 +161,15 @@ def test_a_worse_model_is_refused_and_a_good_one_can_be_rolled_back(calm_capture
     folder = tmp_path / "s"
     watched(calm_capture, folder)
     store = SiteStore(folder)
-    first, verdict = knowledge.offer(store, "model", some_bundle(), 1, 1)
+    first, verdict = knowledge.offer(store, "model", some_bundle(), (1, 1))
     assert verdict.fit
-    noisy, verdict = knowledge.offer(store, "model", some_bundle(threshold=-5.0, bias=-2.9), 2, 2)
+    noisy, verdict = knowledge.offer(store, "model", some_bundle(threshold=-5.0, bias=-2.9), (2, 2))
     assert not verdict.fit
     assert "more false alarms" in verdict.reason
-    unsure, verdict = knowledge.offer(store, "model", some_bundle(bias=1.0), 3, 3)
+    unsure, verdict = knowledge.offer(store, "model", some_bundle(bias=1.0), (3, 3))
     assert not verdict.fit
     assert "loss" in verdict.reason
-    good, verdict = knowledge.offer(store, "model", some_bundle(bias=-3.1), 4, 4)
+    good, verdict = knowledge.offer(store, "model", some_bundle(bias=-3.1), (4, 4))
     assert verdict.fit
     assert {row.version: row.state for row in store.models()} == {
         first: "retired",
@@ -176,7 +177,7 @@ def test_a_worse_model_is_refused_and_a_good_one_can_be_rolled_back(calm_capture
         unsure: "refused",
         good: "active",
     }
-    again, _ = knowledge.offer(store, "model", some_bundle(bias=-3.1), 5, 5)
+    again, _ = knowledge.offer(store, "model", some_bundle(bias=-3.1), (5, 5))
     assert again == good
     runner, at = CliRunner(), ["--site", str(folder)]
     assert runner.invoke(app, ["models", "rollback", *at]).output == f"v{first} is in service again\n"
@@ -283,7 +284,7 @@ def test_wrong_flags_are_one_clear_error(tmp_path: Path, calm_capture: Path) -> 
         watched(calm_capture, tmp_path / "b", alerts=("nonsense",))
     other = Bundle(**{**vars(some_bundle()), "schema": "f" * 64})
     store = SiteStore(tmp_path / "c")
-    knowledge.offer(store, "model", other, 0, 0)
+    knowledge.offer(store, "model", other, (0, 0))
     store.close()
     with pytest.raises(UsageError, match="schema"):
         watched(calm_capture, tmp_path / "c")

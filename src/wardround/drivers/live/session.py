@@ -13,12 +13,13 @@ from typing import Any, Self
 
 from wardround import events
 from wardround.detect.measures import Days
-from wardround.drivers.live import feeding, knowledge
+from wardround.drivers.live import feeding
 from wardround.drivers.live.feeding import Choice
 from wardround.drivers.live.watch import Asked, Watcher, about
 from wardround.drivers.sinks.alert_out import Outputs, output
 from wardround.drivers.sinks.alert_prometheus import Metrics
 from wardround.drivers.sinks.health import Health
+from wardround.drivers.store import knowledge
 from wardround.drivers.store.site import SiteStore
 from wardround.errors import DataError, UsageError
 from wardround.events import Emit
@@ -92,7 +93,7 @@ def offered(store: SiteStore, slot: str, path: Path, now: int, round_: int = 0) 
         bundle = knowledge.bundle_of(body)
     except DataError as error:
         raise UsageError(f"{path} is not a model: {error}") from error
-    version, verdict = knowledge.offer(store, slot, bundle, round_ or _round(bundle.notes), now)
+    version, verdict = knowledge.offer(store, slot, bundle, (round_ or _round(bundle.notes), now))
     return version, verdict.reason, verdict.fit
 
 

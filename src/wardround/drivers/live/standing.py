@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from wardround.detect.detector import Detector
-from wardround.drivers.live import knowledge, policy
+from wardround.drivers.live import policy
 from wardround.drivers.live.watch import STATE
 from wardround.drivers.sources.site import FILE
+from wardround.drivers.store import knowledge
 from wardround.drivers.store.site import SiteStore
 from wardround.errors import DataError, DecodeError, UsageError
 

@@ -20,10 +20,11 @@ from wardround import __version__
 from wardround.detect.alert import Alert, Identity, alert
 from wardround.detect.detector import Assessment, Detector
 from wardround.detect.incidents import Change
-from wardround.drivers.live import knowledge, policy
+from wardround.drivers.live import policy
 from wardround.drivers.sinks.alert_eve import eve
 from wardround.drivers.sinks.alert_out import Outputs
 from wardround.drivers.sinks.alert_prometheus import Tally
+from wardround.drivers.store import knowledge
 from wardround.drivers.store.site import SiteStore
 from wardround.errors import DecodeError
 from wardround.events import Emit, Note

@@ -24,9 +24,11 @@ from wardround.drivers.nats.link import LinkError
 from wardround.drivers.nats.log import PatientLog
 from wardround.drivers.nats.rows import own_rows
 from wardround.drivers.nats.securing import Securing
+from wardround.drivers.nats.shelving import ShelvingEngine
 from wardround.drivers.nats.spoke import Spoke
 from wardround.drivers.nats.state import State
 from wardround.drivers.sinks.health import Health, Snapshot
+from wardround.drivers.sources.site import SiteWindows
 from wardround.drivers.world import plan
 from wardround.errors import UsageError
 from wardround.events import Emit, Event, Note
@@ -65,7 +67,7 @@ def join(asked: Join, emit: Emit) -> None:
     names = roster(federation, table)
     del table
     securing = Securing.of(federation, names, KeyFolder(asked.file.parent / federation.broker.keys))
-    parts = _parts(asked, federation, names, securing)
+    parts = _parts(asked, federation, names, securing, emit)
     states: list[State] = []
     try:
         states += [State(asked.state / owner) for owner in parts]
@@ -76,7 +78,7 @@ def join(asked: Join, emit: Emit) -> None:
 
 
 def _parts(
-    asked: Join, federation: Federation, names: tuple[str, ...], securing: Securing | None
+    asked: Join, federation: Federation, names: tuple[str, ...], securing: Securing | None, emit: Emit
 ) -> dict[str, Callable[[str, bytes | None], Answering]]:
     """What this process is, by token: how the machine of each part is made for a run.
 
@@ -86,7 +88,7 @@ def _parts(
     found: dict[str, Callable[[str, bytes | None], Answering]] = {}
     if asked.name in names:
         index = names.index(asked.name)
-        found[token(index)] = _Gateway(asked, federation, index, securing).machine
+        found[token(index)] = _Gateway(asked, federation, index, securing, emit).machine
     for seat in securing.seats_of(asked.name) if securing is not None else ():
         found[seat.token] = partial(securing.member, seat)  # type: ignore[union-attr]
     if not found:
@@ -97,13 +99,17 @@ def _parts(
 class _Gateway:
     """The gateway's machine; its rows are loaded at the first ask."""
 
-    def __init__(self, asked: Join, federation: Federation, index: int, securing: Securing | None) -> None:
+    def __init__(self, asked: Join, federation: Federation, index: int, securing: Securing | None, emit: Emit) -> None:
+        self._emit = emit
         self._asked, self._federation, self._index, self._securing = asked, federation, index, securing
         self._site: Site | None = None
+        self._run = ""
 
     def machine(self, run: str, saved: bytes | None) -> Answering:
-        if self._site is None:
+        # a site's own store grows: each run trains on what was stored by then
+        if self._site is None or (run != self._run and isinstance(self._federation.data, SiteWindows)):
             self._site = self._load()
+        self._run = run
         site, plain = self._site, saved
         kept = decode(saved, SecureClientState) if saved is not None and self._securing is not None else None
         if kept is not None:
@@ -120,7 +126,11 @@ class _Gateway:
         f = self._federation
         table = load(f, self._asked.data)
         agreed = plan(f, table)
-        return Site(agreed, own_rows(f, table, self._asked.name), FittingEngine(_engines(f, len(agreed.labels.names))))
+        rows = own_rows(f, table, self._asked.name)
+        engine = FittingEngine(_engines(f, len(agreed.labels.names)))
+        if isinstance(f.data, SiteWindows) and self._asked.data is not None:
+            return Site(agreed, rows, ShelvingEngine(engine, rows, agreed, self._asked.data, self._emit))
+        return Site(agreed, rows, engine)
 
 
 class _Process:

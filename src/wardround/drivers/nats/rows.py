@@ -32,6 +32,11 @@ class OwnRows:
         self._prepared: dict[str, Rows] = {}
         self._for: Prepared | None = None
 
+    @property
+    def preparation(self) -> Prepared | None:
+        """The federation's statistics that rows were prepared with last."""
+        return self._for
+
     def raw(self) -> tuple[F32, I64]:
         train = self._parts["train"]
         return train.x, train.y

@@ -263,15 +263,15 @@ class SiteStore:
     def count(self) -> int:
         return int(self._db.execute("SELECT count(*) FROM windows").fetchone()[0])
 
-    def stored(self, since: int = 0) -> Stored:
-        """All windows that ended after ``since``, oldest first."""
+    def stored(self, since: int = 0, newest: int = -1) -> Stored:
+        """The windows that ended after ``since``, oldest first; only the ``newest`` so many, unless -1."""
         schema = self.schema()
         width = 0 if schema is None else len(schema.columns)
         rows = self._db.execute(
             "SELECT w.x, w.start, w.end, w.device, w.type, w.alarm, w.incident, i.verdict FROM windows w"
-            " LEFT JOIN incidents i ON i.number = w.incident WHERE w.end > ? ORDER BY w.end, w.id",
-            (since,),
-        ).fetchall()
+            " LEFT JOIN incidents i ON i.number = w.incident WHERE w.end > ? ORDER BY w.end DESC, w.id DESC LIMIT ?",
+            (since, newest),
+        ).fetchall()[::-1]
         x = np.frombuffer(b"".join(r[0] for r in rows), dtype="<f4").reshape(len(rows), width).astype(np.float32)
         return Stored(
             x=x,

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from wardround.arrays import F32, I64
+from wardround.detect import drift
 from wardround.detect.baseline import LEAST, Baseline, learn
 from wardround.detect.detector import MODELS, Budget, Detector, Knowledge
 from wardround.detect.scorer import Scorer
-from wardround.detect.thresholds import Calibration
+from wardround.detect.thresholds import Calibration, counts
 from wardround.detect.vetting import Sample, Verdict, vet
 from wardround.drivers.store.site import Shelving, SiteStore, Stored
 from wardround.errors import DataError, DecodeError, UsageError
@@ -27,6 +28,8 @@ from wardround.wire import decode, encode, message
 
 ENOUGH_FOR_A_TYPE = 300
 """Benign windows from which a device type gets a baseline of its own."""
+NEWEST = 50_000
+"""Windows on which models are compared and counted."""
 MOST = 20_000
 """Rows that a baseline is taught with."""
 CALIBRATIONS = "calibrations"
@@ -35,8 +38,13 @@ CALIBRATIONS = "calibrations"
 @message(0x440F)
 @dataclass(frozen=True, eq=False)
 class Entry:
+    """``model``: SHA-256 of the bundle whose scores were counted, empty for detectors without one: counts of one model say
+    nothing of another.
+    """
+
     detector: str
     type: str
+    model: str
     calibration: Calibration
 
 
@@ -51,13 +59,14 @@ class Calibrations:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What a calibration came to, for people."""
+    """What a calibration came to, for people. ``drift``: population stability index of each model input (drift.py)."""
 
     windows: int
     benign: int
     types: Mapping[str, int]
     baselines: tuple[str, ...]
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    drift: Mapping[str, float] = field(default_factory=dict)
 
 
 def load(store: SiteStore, budget: Budget) -> Knowledge:
@@ -66,14 +75,11 @@ def load(store: SiteStore, budget: Budget) -> Knowledge:
     Raises:
         DataError: a model, a baseline or the calibrations are damaged.
     """
-    bundles = {row.slot: bundle_of(store.body(row.version)) for row in store.models() if row.state == "active"}
-    saved = store.get(CALIBRATIONS)
-    found: dict[tuple[str, str], Calibration] = {}
-    if saved is not None:
-        try:
-            found = {(e.detector, e.type): e.calibration for e in decode(saved, Calibrations).entries}
-        except DecodeError as error:
-            raise DataError(f"the calibrations in {store.folder} are damaged ({error}): calibrate again") from error
+    active = _active(store)
+    bundles = {slot: bundle for slot, (_, bundle) in active.items()}
+    hashes = {slot: digest for slot, (digest, _) in active.items()}
+    kept = [e for e in _saved(store) if not e.model or hashes.get(e.detector) == e.model]
+    found = {(e.detector, e.type): e.calibration for e in kept}
     # counts were made with one budget; the rates that count are those of today
     for key, c in found.items():
         basis = bundles.get(key[0])
@@ -100,28 +106,32 @@ def calibrate(store: SiteStore, budget: Budget, now: int, since: int = 0, seed: 
     }
     baselines: dict[str, Baseline] = {}
     entries: list[Entry] = []
-    models = {row.slot: bundle_of(store.body(row.version)) for row in store.models() if row.state == "active"}
-    scorers = {slot: Scorer(bundle) for slot, bundle in models.items() if slot in MODELS}
+    active = _active(store)
+    scorers = {slot: Scorer(bundle) for slot, (_, bundle) in active.items() if slot in MODELS}
     for type_, rows in wanted.items():
         taught, counted = _parts(rows)
         baselines[type_] = learn(_some(stored.x[taught], seed, type_), seed)
         scores = {"baseline": baselines[type_].scores(stored.x[counted])}
         scores |= {slot: scorer.scores(stored.x[rows]) for slot, scorer in scorers.items()}
         for detector, values in scores.items():
-            entries.append(
-                Entry(detector, type_, _calibration(models.get(detector), budget.of(detector)).with_site(values))
-            )
+            digest, bundle = active.get(detector, ("", None))
+            base = _calibration(bundle, budget.of(detector))
+            entries.append(Entry(detector, type_, digest, base.with_site(values)))
     with store.batch():
         store.set_baselines(baselines)
         store.put(CALIBRATIONS, encode(Calibrations(now, tuple(entries))))
         store.changed()
     thresholds = {f"{e.detector} {e.type or 'all devices'}": e.calibration.value for e in entries}
     sizes = {type_ or "all devices": len(rows) for type_, rows in wanted.items()}
-    return Calibrated(len(stored), len(calm), sizes, tuple(baselines), thresholds)
+    shifted = _drift(scorers, stored.x[calm])
+    return Calibrated(len(stored), len(calm), sizes, tuple(baselines), thresholds, shifted)
 
 
-def offer(store: SiteStore, slot: str, bundle: Bundle, round_: int, now: int) -> tuple[int, Verdict]:
+def offer(
+    store: SiteStore, slot: str, bundle: Bundle, when: tuple[int, int], budget: Budget | None = None
+) -> tuple[int, Verdict]:
     """Put a model on the shelf, and into service unless it is worse on this site's own windows. Its version and why.
+    ``when``: the federation's round, and now (ns).
 
     Raises:
         UsageError: it cannot score, or its schema is not that of the stored windows.
@@ -137,20 +147,44 @@ def offer(store: SiteStore, slot: str, bundle: Bundle, round_: int, now: int) ->
             f"the model is for rows of schema {bundle.schema[:12]}, this site stores {schema.name} ({schema.id[:12]}): "
             "train and watch with the same features"
         )
-    stored = store.stored()
-    active = next((row for row in store.models() if row.slot == slot and row.state == "active"), None)
+    stored = store.stored(newest=NEWEST)
+    active = _active(store).get(slot)
     calm, attack = _calm(stored), np.flatnonzero(stored.attack)
     before = None
     if active is not None:
-        before = _sample(Scorer(bundle_of(store.body(active.version))), stored.x, calm, attack)
+        before = _sample(Scorer(active[1]), stored.x, calm, attack)
     verdict = vet(_sample(scorer, stored.x, calm, attack), before)
     with store.batch():
         state = "candidate" if verdict.fit else "refused"
-        version = store.shelve(body, Shelving(slot, round_, state, verdict.reason, now))
+        version = store.shelve(body, Shelving(slot, when[0], state, verdict.reason, when[1]))
         store.forget_models(slot)
     if verdict.fit:
-        store.activate(version, verdict.reason)
+        use(store, version, verdict.reason, budget)
     return version, verdict
+
+
+def use(store: SiteStore, version: int, reason: str, budget: Budget | None = None) -> None:
+    """Put a version into service and count the scores it gives the site's own normal windows, from which its thresholds follow.
+
+    Raises:
+        UsageError: no such version.
+    """
+    store.activate(version, reason)
+    slot = next(row.slot for row in store.models() if row.version == version)
+    digest, bundle = _active(store)[slot]
+    stored, rate = store.stored(newest=NEWEST), (budget or Budget()).of(slot)
+    entries = [e for e in _saved(store) if e.detector != slot]
+    calm = _calm(stored)
+    if len(calm) >= LEAST:
+        scores = Scorer(bundle).scores(stored.x[calm])
+        types = np.array(stored.type, dtype=object)[calm]
+        base = _calibration(bundle, rate)
+        entries.append(Entry(slot, "", digest, base.with_site(scores)))
+        large = sorted({str(t) for t in types if (types == t).sum() >= ENOUGH_FOR_A_TYPE})
+        entries += [Entry(slot, type_, digest, base.with_site(scores[types == type_])) for type_ in large]
+    with store.batch():
+        store.put(CALIBRATIONS, encode(Calibrations(0, tuple(entries))))
+        store.changed()
 
 
 def bundle_of(body: bytes) -> Bundle:
@@ -163,6 +197,21 @@ def bundle_of(body: bytes) -> Bundle:
         return from_safetensors(body)
     except DecodeError as error:
         raise DataError(f"a model of the site's shelf is damaged: {error}") from error
+
+
+def _active(store: SiteStore) -> dict[str, tuple[str, Bundle]]:
+    """Hash and bundle in service, by slot."""
+    return {row.slot: (row.hash, bundle_of(store.body(row.version))) for row in store.models() if row.state == "active"}
+
+
+def _saved(store: SiteStore) -> tuple[Entry, ...]:
+    saved = store.get(CALIBRATIONS)
+    if saved is None:
+        return ()
+    try:
+        return decode(saved, Calibrations).entries
+    except DecodeError as error:
+        raise DataError(f"the calibrations in {store.folder} are damaged ({error}): calibrate again") from error
 
 
 def _calm(stored: Stored) -> I64:
@@ -178,6 +227,22 @@ def _calibration(bundle: Bundle | None, rate: float) -> Calibration:
     if bundle.benign_scores is None:
         return Calibration(rate, fixed=fixed)
     return Calibration(rate, federation=bundle.benign_scores, fixed=fixed)
+
+
+def _drift(scorers: Mapping[str, Scorer], x: F32) -> dict[str, float]:
+    """How far this site's normal windows lie from the federation's rows: of the model's inputs, and of its benign scores."""
+    scorer = scorers.get("model") or scorers.get("guard")
+    if scorer is None:
+        return {}
+    names = scorer.preprocessor.names
+    scaled = len(scorer.preprocessor.columns)
+    seen = drift.Drift(names[:scaled])
+    seen.observe(scorer.prepare(x)[:, :scaled])
+    found = seen.against(drift.uniform(scaled))
+    federation = scorer.bundle.benign_scores
+    if federation is not None:
+        found = {"benign scores": drift.score_psi(counts(scorer.scores(x)), federation), **found}
+    return found
 
 
 def _parts(rows: I64) -> tuple[I64, I64]:
