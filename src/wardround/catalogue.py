@@ -42,6 +42,17 @@ KIND_TEXT = {
 
 
 @dataclass(frozen=True)
+class AutoRule:
+    """The default for what the server sees: rows of one or two clients, of larger cohorts with or without a root set, or one row.
+
+    It stands for another rule, set for what ``[robust]`` assumes (``wardround explain rule FILE`` says which); the run's folder
+    names that one.
+    """
+
+    name: ClassVar[str] = "auto"
+
+
+@dataclass(frozen=True)
 class NoAttack:
     """Nobody attacks. Attacks themselves exist in simulations alone: the simulation's driver adds them."""
 
@@ -117,6 +128,8 @@ CORE = Catalogue(
             *fairness.ALGORITHMS,
         ),
         "rule": _named(*rules.RULES),
+        "algorithm": _named(algorithms.FedAvg, algorithms.FedProx, algorithms.Scaffold, algorithms.FedNova),
+        "rule": _named(AutoRule, *rules.RULES),
         "optimiser": _named(*optimise.OPTIMISERS),
         "secagg": _named(*choice.SUMS),
         "personal": _named(*personal.STRATEGIES),

@@ -25,9 +25,11 @@ from wardround.catalogue import Catalogue
 from wardround.compress.chain import Chain
 from wardround.compress.table import Compress
 from wardround.errors import ConfigError
+from wardround.federation import robust as robustness
 from wardround.federation.algorithms import Algorithm
 from wardround.federation.participation import Participation, Weather
 from wardround.federation.staleness import Asynchronous
+from wardround.federation.robust import Robust, Setting
 from wardround.secagg.choice import PairwiseSum, PlainSum, SumChoice
 from wardround.secagg.parameters import Lattice
 from wardround.traffic.partition import Partition
@@ -40,6 +42,10 @@ from wardround.training.priors import Prior
 from wardround.training.task import LocalTraining
 
 DEPLOYED = ("broker", "gateway")  # tables that only a deployed federation reads (drivers/nats/deployment.py)
+
+
+COMPARABLE = ("fedavg", "fedprox")  # algorithms whose answers are model updates: they have a norm and a direction
+UNKNOWN_CLIENTS = 100  # where only the data says how many clients there are: what the default rule is set for
 
 
 def strategy(kind: str, default: str = "") -> Any:
@@ -151,7 +157,7 @@ class Experiment:
     scaling: Scaling = strategy("scaling", "quantile")
     model: Model = strategy("model", "mlp")
     algorithm: Algorithm = strategy("algorithm", "fedavg")
-    rule: Rule = strategy("rule", "mean")
+    rule: Rule = strategy("rule", "auto")
     server: ServerOptimiser = strategy("optimiser", "sgd")
     secagg: SumChoice = strategy("secagg", "lattice")
     personal: Personal = strategy("personal", "none")
@@ -164,6 +170,7 @@ class Experiment:
     participation: Participation = field(default_factory=Participation)
     weather: Weather = field(default_factory=Weather)
     root: RootSet = field(default_factory=RootSet)
+    robust: Robust = field(default_factory=Robust)
     evaluation: Evaluation = field(default_factory=Evaluation)
     run: Run = field(default_factory=Run)
     asynchronous: Asynchronous = field(default_factory=Asynchronous)
@@ -199,6 +206,9 @@ def parse(text: str, catalogue: Catalogue, where: str = "experiment", cls: type[
         raise ConfigError(f"{where}: not valid TOML: {error}") from error
     aside = () if cls is not Experiment else DEPLOYED
     experiment: Experiment = _build(cls, {k: v for k, v in table.items() if k not in aside}, catalogue, where)
+    if experiment.rule.name == "auto":
+        chosen = robustness.choose(experiment.robust, setting(experiment))
+        experiment = dataclasses.replace(experiment, rule=chosen)
     check(experiment, where)
     return experiment
 
@@ -260,6 +270,33 @@ def check(experiment: Experiment, where: str) -> None:
         raise ConfigError(f'{where}: [algorithm] fednova normalises SGD steps: set [training] optimiser = "sgd"')
 
 
+def setting(experiment: Experiment, clients: int = 0) -> Setting:
+    """What the choice of a rule depends on; ``clients`` where the partition does not say how many there are."""
+    everybody = clients or int(getattr(experiment.partition, "clients", 0)) or UNKNOWN_CLIENTS
+    policy = experiment.participation
+    invited = min(everybody, max(policy.minimum, round(policy.fraction * everybody)))
+    rooted = experiment.root.size > 0 and not experiment.root.without
+    comparable = experiment.algorithm.name in COMPARABLE
+    return Setting(invited, experiment.rounds.cohort_size, rooted, comparable)
+
+
+def check_robust(experiment: Experiment, where: str, clients: int = 0) -> str:
+    """Does the rule hold against the hostile clients that ``[robust]`` assumes? The advice in words; "" where none are.
+
+    Raises:
+        ConfigError: it does not, and ``on_doubt`` is ``refuse``; the text holds the numbers and what would hold.
+    """
+    assumed = experiment.robust
+    if not assumed.assumed_hostile:
+        return ""
+    asked = setting(experiment, clients)
+    advice = robustness.advise(experiment.rule, assumed, asked)
+    words = robustness.text(experiment.rule, assumed, asked)
+    if assumed.on_doubt == "refuse" and not (advice.holds or advice.bounded):
+        raise ConfigError(f"{where}: [robust] assumes {assumed.assumed_hostile:.0%} hostile clients: {words}")
+    return words
+
+
 def _check_rule(experiment: Experiment, where: str) -> None:
     rule, algorithm, size = experiment.rule, experiment.algorithm.name, experiment.rounds.cohort_size
     if rule.needs and not experiment.root.size:
@@ -267,7 +304,7 @@ def _check_rule(experiment: Experiment, where: str) -> None:
             f"{where}: [rule] {rule.name} needs the server's own {' and '.join(rule.needs)}: give it a root set "
             f"([root] size = 300, say), or choose one of trimmed-mean, geometric-median, dnc, norm-clipping",
         )
-    plain_updates = algorithm in ("fedavg", "fedprox")
+    plain_updates = algorithm in COMPARABLE
     if (rule.needs or rule.name == "norm-clipping" or "arc" in rule.pre) and not plain_updates:
         raise ConfigError(
             f"{where}: [rule] {rule.name} compares norms of updates, {algorithm} sends other blocks: use fedavg"
@@ -277,6 +314,8 @@ def _check_rule(experiment: Experiment, where: str) -> None:
             f"{where}: [rule] {rule.name} compares cohorts, but [rounds] cohort_size = 0 sums all clients into one: "
             f'set cohort_size (1 needs [secagg] use = "plain"), or [rule] use = "mean"',
         )
+    if getattr(experiment.partition, "clients", 0):  # else the driver asks once it knows how many there are
+        check_robust(experiment, where)
 
 
 def _check_asynchronous(experiment: Experiment, where: str) -> None:

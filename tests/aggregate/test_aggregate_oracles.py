@@ -8,7 +8,7 @@ import pytest
 from wardround.aggregate.centre import CentredClipping, GeometricMedian
 from wardround.aggregate.coordinate import Median, TrimmedMean, ascending, comparators, workroom
 from wardround.aggregate.mean import UniformMean
-from wardround.aggregate.rooted import FLTrust, Zeno
+from wardround.aggregate.rooted import FLTrust, RootedMean, Zeno
 from wardround.aggregate.rule import Context, RuleState
 from wardround.aggregate.selection import Bulyan, Krum, MultiKrum, repeated_krum
 from wardround.aggregate.spectral import DnC
@@ -182,6 +182,44 @@ def test_fltrust(m: int, d: int) -> None:
         total += max(cosine, 0.0) * row * np.linalg.norm(root) / np.linalg.norm(row)
         trust += max(cosine, 0.0)
     near(FLTrust().combine(x, np.ones(m), Context(root=root)).vector, total / trust)
+
+
+@pytest.mark.parametrize(("likeness", "least"), [(0.0, 0.0), (4.0, 0.0), (2.0, 0.9)])
+@pytest.mark.parametrize(("m", "d"), [(1, 4), (6, 8), (11, 60)])
+def test_rooted_mean(m: int, d: int, likeness: float, least: float) -> None:
+    x = cloud(m, d)
+    root = (x[0] + x[-1]).astype(np.float32)
+    x[::3] += 3 * root
+    x[1::4] = x[0]
+    length = np.linalg.norm(root)
+    kept = [row.astype(float) for row in x if row @ root > 0]
+    limit = min(2.0 * length, max(np.median([np.linalg.norm(row) for row in kept]), least * length))
+    total, weight = np.zeros(d), 0.0
+    for row in kept:
+        crowd = sum(
+            max(0.0, row @ other / np.linalg.norm(row) / np.linalg.norm(other)) ** likeness if likeness else 1.0
+            for other in kept
+        )
+        norm = np.linalg.norm(row)
+        total += row / norm * min(max(norm, least * length), limit) / crowd
+        weight += 1 / crowd
+    rule = RootedMean(likeness=likeness, least=least)
+    near(rule.combine(x, np.ones(m), Context(root=root)).vector, total / weight)
+
+
+def test_many_copies_of_one_row_count_little_more_than_one() -> None:
+    rng = np.random.default_rng(3)
+    root = np.ones(400, dtype=np.float32)
+    honest = (root + 3 * rng.normal(size=(20, 400))).astype(np.float32)
+    liar = (root + 3 * rng.normal(size=400)).astype(np.float32)
+    crowded = np.concatenate([honest, np.tile(liar, (20, 1))])
+
+    def share(rule: FLTrust) -> float:
+        weights = rule.combine(crowded, np.ones(40), Context(root=root)).weights
+        assert weights is not None
+        return float(weights[20:].sum() / weights.sum())
+
+    assert share(RootedMean()) < 0.1 < 0.4 < share(FLTrust())
 
 
 def test_fltrust_without_a_row_it_can_trust_follows_its_root() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from wardround.aggregate.rules import RULES, Context, Rule, RuleState
 from wardround.wire import decode, encode
 
-ROOTED = ("fltrust", "zeno")
+ROOTED = ("fltrust", "rooted-mean", "zeno")
 FROM_ORIGIN = ("norm-clipping", *ROOTED)  # rules that measure from the origin: no translation law
 SHAPE = st.tuples(st.integers(1, 14), st.integers(1, 30), st.integers(0, 2**32 - 1))
 LAW = settings(max_examples=12, deadline=None, derandomize=True)

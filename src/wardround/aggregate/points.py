@@ -97,6 +97,13 @@ class Stack:
         inner: F64 = self.mix @ gram @ self.mix.T
         return (inner + inner.T) / 2  # equal distances must stay equal: ties are broken by more than rounding
 
+    def products(self) -> F64:
+        """Inner products [k, k] of the rows about the origin."""
+        gram, mix, zero = self.points.gram, self.coordinates, self.origin
+        about = gram - gram[zero] - gram[:, zero, None] + gram[zero, zero]
+        out: F64 = about[:zero, :zero] if self.mix is None else mix @ about @ mix.T
+        return out
+
     def distances(self) -> F64:
         """Squared Euclidean distances [k, k], float64, zero on the diagonal."""
         inner = self.inner()

@@ -2,6 +2,10 @@
 
     fltrust  trust_i = max(0, cos(x_i, g)); sum_i trust_i x_i |g| / |x_i| / sum_i trust_i, g the server's own update
              (Cao, Fang, Liu, Gong, "FLTrust", NDSS 2021, Algorithm 2)
+    rooted-mean  the mean of the rows with cos(x_i, g) > 0, each cut to a length and divided by how many rows are like it:
+             weight_i = 1 / sum_j max(0, cos(x_i, x_j))^p over the rows kept (after Fung, Yoon, Beschastnikh,
+             "The Limitations of Federated Learning in Sybil Settings", RAID 2020: colluders are more alike than
+             honest clients with different data)
     zeno     the mean of the rows with the k - f highest scores loss(w) - loss(w + x_i) - rho |x_i|^2
              (Xie, Koyejo, Gupta, "Zeno", ICML 2019, definition 2)
 
@@ -19,6 +23,7 @@ import numpy as np
 from wardround.aggregate.gate import Gated
 from wardround.aggregate.points import Points
 from wardround.aggregate.rule import Context, Decision, Rule, RuleState, Votes
+from wardround.arrays import F64
 
 TINY = np.finfo(np.float64).tiny
 
@@ -66,6 +71,67 @@ class FLTrust(Rule):
             weights[-1] = 1.0
         facts = {"trusted": float(np.count_nonzero(trust)), "trust": float(trust.mean())}
         return Decision(weights, over_points=True, facts=facts)
+
+
+@dataclass(frozen=True)
+class RootedMean(FLTrust):
+    """The mean of the rows that agree with the server's own update at all, cut to a length; rows that are alike share a weight.
+
+    The default where the server has a root set. Unlike ``fltrust`` it leaves honest rows their lengths and equal weights, and
+    many copies of one row count little more than one. Policy weights are ignored.
+
+    Attributes:
+        reach: no row is longer than so many times the server's own update, nor than the median row kept.
+        least: rows shorter than this many times the server's own update are stretched to it: rows that cancel inside
+            their cohort cannot slow the model down.
+        likeness: the power p; 0 lets every row weigh the same.
+    """
+
+    name: ClassVar[str] = "rooted-mean"
+    reach: float = 2.0
+    least: float = 0.0
+    likeness: float = 4.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.reach > self.least >= 0:
+            raise ValueError(f"reach must be above least, and least 0 or more, not {self.reach} and {self.least}")
+        if not self.likeness >= 0:
+            raise ValueError(f"likeness must be 0 or more, not {self.likeness}")
+
+    def decide(self, votes: Votes) -> Decision:
+        """Where no row agrees with the root at all, the root's own update is the result."""
+        stack = votes.stack
+        root = stack.points.extra[0]
+        length = max(float(np.linalg.norm(root.astype(np.float64))), TINY)
+        norms = np.maximum(stack.norms(), TINY)
+        kept = np.flatnonzero(stack.along(root) / norms / length > 0)
+        if not len(kept):
+            return Decision(_only(stack.points.count), over_points=True, facts={"kept": 0.0})
+        limit = min(self.reach * length, max(float(np.median(norms[kept])), self.least * length))
+        lengths = np.clip(norms[kept], self.least * length, limit)
+        weights = np.zeros(stack.count)
+        alone = 1.0 / crowd(stack.products()[np.ix_(kept, kept)], norms[kept], self.likeness)
+        weights[kept] = alone / alone.sum() * lengths / norms[kept]
+        facts = {"kept": float(len(kept)), "alike": float(len(kept) / alone.sum())}
+        return Decision(stack.over_points(weights), over_points=True, facts=facts)
+
+
+def crowd(products: F64, norms: F64, power: float) -> F64:
+    """How many rows are like each row [k], itself included: sum_j max(0, cos_ij)^power."""
+    if not power:
+        return np.full(len(norms), float(len(norms)))
+    alike = np.clip(products / np.outer(norms, norms), 0.0, 1.0) ** power
+    np.fill_diagonal(alike, 1.0)
+    out: F64 = alike.sum(axis=1)
+    return out
+
+
+def _only(points: int) -> F64:
+    """The weights that give the last point, the root's own update."""
+    weights = np.zeros(points)
+    weights[-1] = 1.0
+    return weights
 
 
 @dataclass(frozen=True)

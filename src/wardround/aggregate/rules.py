@@ -5,7 +5,7 @@ from __future__ import annotations
 from wardround.aggregate.centre import CentredClipping, GeometricMedian
 from wardround.aggregate.coordinate import Median, TrimmedMean
 from wardround.aggregate.mean import Mean, NormClipping, UniformMean
-from wardround.aggregate.rooted import FLTrust, Zeno
+from wardround.aggregate.rooted import FLTrust, RootedMean, Zeno
 from wardround.aggregate.rule import Combined, Context, Rule, RuleState
 from wardround.aggregate.selection import Bulyan, Krum, MultiKrum
 from wardround.aggregate.spectral import DnC
@@ -23,6 +23,7 @@ RULES: tuple[type[Rule], ...] = (
     CentredClipping,
     DnC,
     FLTrust,
+    RootedMean,
     Zeno,
 )
 

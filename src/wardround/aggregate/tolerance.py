@@ -13,11 +13,12 @@ whether the rule holds.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 
+from wardround.aggregate.pre import NEED_HOSTILE
 from wardround.aggregate.rule import Rule
 from wardround.arrays import F64, I64
 
@@ -48,6 +49,27 @@ def outlook(rule: Rule, clients: int, size: int, share: float) -> Outlook:
     survives = rule.tolerates(len(sizes))
     probability = at_most(sizes, hostile, survives)
     return Outlook(len(sizes), survives, hostile, _mean(sizes, hostile), probability)
+
+
+def fitted(rule: Rule, clients: int, size: int, share: float, quantile: float = 0.95) -> Rule:
+    """``rule`` set for as many hostile rows as a round's draw spoils with probability ``quantile``, below one half.
+
+    Rules that are not set for a number of hostile rows stay as they are.
+    """
+    if not (rule.needs_hostile or any(name in NEED_HOSTILE for name in rule.pre)):
+        return rule
+    sizes = cohort_sizes(clients, size)
+    hostile, most = hostile_clients(clients, share), max(rule.breakdown(len(sizes)), 0)
+    rows = next((j for j in range(most) if at_most(sizes, hostile, j) >= quantile), most)
+    return replace(rule, hostile=round(rows / len(sizes), 4))
+
+
+def tolerated_share(rule: Rule, clients: int, size: int, least: float) -> float:
+    """The largest share of hostile clients against which ``rule`` holds with probability ``least``; whole clients."""
+    hostile = 0
+    while hostile < clients and outlook(rule, clients, size, (hostile + 1) / clients).probability >= least:
+        hostile += 1
+    return hostile / clients
 
 
 def clean_majority(clients: int, size: int, share: float) -> float:

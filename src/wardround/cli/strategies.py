@@ -15,11 +15,12 @@ from rich.table import Table
 
 from wardround.catalogue import KIND_TEXT
 from wardround.cli.runs import read_text
-from wardround.config import Experiment, nearest, parse
+from wardround.config import Experiment, nearest, override, parse, setting
 from wardround.drivers.simulation.strategies import simulated
 from wardround.drivers.world import build, plan
 from wardround.errors import ConfigError, UsageError
 from wardround.federation import forecast, pipeline
+from wardround.federation import robust as robustness
 from wardround.federation.plan import prepare
 from wardround.rng import stream
 from wardround.secagg import explain as planned
@@ -44,27 +45,31 @@ def strategies(
 
 def explain(
     name: str = typer.Argument(
-        ..., help="A strategy's name, KIND.NAME, a table such as 'training', or 'secagg' or 'compress'."
+        ..., help="A strategy's name, KIND.NAME, a table such as 'training', or 'secagg', 'rule' or 'compress'."
     ),
     file: Path | None = typer.Argument(
-        None, help="For 'secagg' and 'compress': the experiment whose tables to explain."
+        None, help="For 'secagg', 'rule' and 'compress': the experiment whose tables to explain."
     ),
     experiment: Path | None = typer.Option(None, help="The same as FILE."),
     data: Path | None = typer.Option(
         None, envvar="WARDROUND_DATA", help="For 'compress': the data's folder, from which the model's size follows."
     ),
-    clients: int = typer.Option(100, min=1, help="For 'secagg': clients invited to a round."),
+    clients: int = typer.Option(100, min=1, help="For 'secagg', and 'rule' where the data says how many: clients."),
     values: int = typer.Option(20_000, min=1, help="For 'secagg': parameters of the model."),
 ) -> None:
     """Explain a strategy or a table of the experiment file: what it does, its keys and their defaults.
 
     'secagg' prints what a secure sum costs and promises before anything runs: bits, bytes, security estimate, dropouts, and
     which way of sharing was chosen and why. 'compress FILE' prints the bytes of each message of a round, up and down,
-    beside dense.
+    beside dense. 'rule FILE' prints which rule the server uses and whether it holds against the hostile clients that
+    [robust] assumes.
     """
     experiment = file or experiment
     if name == "secagg":
         typer.echo(_sums(experiment, clients, values))
+        return
+    if name == "rule" and experiment is not None:
+        typer.echo(_rule(experiment, clients))
         return
     if name == "compress" and experiment is not None:
         typer.echo(forecast.text(messages(parse(read_text(experiment), simulated(), str(experiment)), data)))
@@ -102,6 +107,14 @@ def messages(experiment: Experiment, folder: Path | None) -> list[forecast.Line]
     lattice = choice.quantiser() if isinstance(choice, PairwiseSum) else choice
     summed = None if isinstance(lattice, PlainSum) else lattice
     return forecast.lines(agreed, prepared, forecast.Sums(summed, clients, experiment.rounds.cohort_size))
+
+
+def _rule(file: Path, clients: int) -> str:
+    """The rule, what the server sees, and the outlook; without an assumption in the file, for 20 % hostile clients."""
+    # the point is to explain a rule that does not hold, so the file is read without being refused for that
+    parsed = parse(override(read_text(file), ['robust.on_doubt="warn"'], str(file)), simulated(), str(file))
+    robust = parsed.robust if parsed.robust.assumed_hostile else dataclasses.replace(parsed.robust, assumed_hostile=0.2)
+    return robustness.text(parsed.rule, robust, setting(parsed, int(getattr(parsed.partition, "clients", clients))))
 
 
 def _sums(experiment: Path | None, clients: int, values: int) -> str:

@@ -16,12 +16,14 @@ from wardround.arrays import F32, F64
 from wardround.federation.algorithms import EMPTY
 from wardround.federation.plan import Plan, Prepared
 from wardround.rng import stream
+from wardround.traffic.root import RootSet
 from wardround.training.task import Engine, Job, LocalTraining, Rows
 
 
-def training_of(training: LocalTraining, steps: int) -> LocalTraining:
-    """The server's local training: the clients', or with its own number of steps."""
-    return replace(training, steps=steps) if steps else training
+def training_of(training: LocalTraining, root: RootSet, rows: int) -> LocalTraining:
+    """The server's local training in a round: the clients' with the root set's own batches and number of steps."""
+    typical = training.steps or training.epochs * max(1, round(rows / training.batch_size))
+    return replace(training, steps=root.steps or typical, batch_size=root.batch_size or max(rows, 1))
 
 
 @dataclass(frozen=True, eq=False)

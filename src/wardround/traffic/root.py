@@ -32,6 +32,7 @@ class RootSet:
         seed: which rows, beside the experiment's seed.
         steps: optimiser steps of the server's own update; 0 trains as ``[training]`` says. Rules cut rows to its length,
             so it should take about as many steps as a client.
+        batch_size: rows of a step; 0 takes all root rows in every step, which keeps the server's direction free of noise.
     """
 
     size: int = 0
@@ -39,9 +40,10 @@ class RootSet:
     without: tuple[str, ...] = ()
     seed: int = 0
     steps: int = 0
+    batch_size: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("size", "per_class", "seed", "steps"):
+        for name in ("size", "per_class", "seed", "steps", "batch_size"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
 

@@ -21,7 +21,6 @@ from wardround.drivers.simulation.federate import Federation
 from wardround.events import Emit
 from wardround.federation import measure
 from wardround.federation.pipeline import only
-from wardround.federation.root import training_of
 from wardround.rng import stream
 from wardround.training.task import Engine, Job, LocalTraining, Rows
 
@@ -77,7 +76,7 @@ def local(federation: Federation, emit: Emit) -> dict[str, Any]:
 def rooted(federation: Federation) -> dict[str, Any]:
     """The server alone, on its root rows, for as many steps as a client takes: what the clients must beat."""
     world, plan = federation.world, federation.plan
-    rounds, own = plan.schedule.rounds, training_of(plan.training, federation.experiment.root.steps)
+    rounds, own = plan.schedule.rounds, plan.training
     training = replace(own, epochs=own.epochs * rounds, steps=own.steps * rounds)
     rows = _trainable(federation, federation.prepared().rows(world.root))
     parameters = _train(federation, training, [(0, rows)])[0]

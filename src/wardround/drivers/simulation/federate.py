@@ -220,9 +220,9 @@ class Federation:
         if not len(self.world.root) or self._advised or self.server.prepared is None:
             return
         plan, seed = self.plan, self.experiment.seed
-        training = training_of(plan.training, self.experiment.root.steps)
-        engine = engines.maker(plan.model, training, plan.classes)(self.prepared().x.shape[1])
         rows = self.prepared().rows(self.world.root)
+        training = training_of(plan.training, self.experiment.root, len(rows))
+        engine = engines.maker(plan.model, training, plan.classes)(self.prepared().x.shape[1])
         if plan.model.unsupervised and plan.labels.benign is not None:
             rows = only(rows, plan.labels.benign)
         self.server.advise(RootView(plan, self.server.prepared, rows, engine, seed))

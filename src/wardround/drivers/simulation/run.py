@@ -22,7 +22,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from wardround import events
-from wardround.config import Experiment, dump, parse
+from wardround.config import Experiment, check_robust, dump, parse
 from wardround.drivers.simulation import baselines, engines, environment, evaluate, personal, results
 from wardround.drivers.simulation.attackers import Attackers
 from wardround.drivers.simulation.buffered import BufferedFederation
@@ -38,6 +38,7 @@ from wardround.federation.buffered import server_for
 from wardround.federation.plan import Plan
 from wardround.federation.watch import Watch
 from wardround.rng import stream
+from wardround.traffic.root import missing
 from wardround.traffic.table import Table
 
 
@@ -172,7 +173,18 @@ class _Run:
                 self._log(events.ColumnDropped(dropped.column, dropped.reason))
             for note in self.table.notes:
                 self._log(events.Note("data", note))
+            self._outlook(federation)
         return federation
+
+    def _outlook(self, federation: Federation) -> None:
+        """What the root set lacks, and whether the rule holds against the hostile clients that are assumed."""
+        world, e = federation.world, self.experiment
+        lacking = missing(world.table, world.root, world.split) if len(world.root) else ()
+        if lacking:
+            self._emit(events.Note("root.coverage", f"the root set has no row of {', '.join(lacking)}"))
+        words = check_robust(e, e.name, len(world.shares))
+        if words:
+            self._emit(events.Note("rule.outlook", words))
 
     def _restored(self, federation: Federation) -> int:
         try:
