@@ -100,6 +100,7 @@ RULES: dict[str, str] = {
     "geometric-median": 'use = "geometric-median"',
     "norm-clipping": 'use = "norm-clipping"',
     "fltrust": 'use = "fltrust"',
+    "rooted-mean": 'use = "rooted-mean"',
     "zeno": 'use = "zeno"\nhostile = {hostile}',
 }
 ATTACKS: dict[str, str] = {
@@ -203,17 +204,54 @@ def hostile_rows(clients: int, cohort: int, share: float) -> float:
     return round(rows / len(sizes), 6)
 
 
+DEFAULT = {1: ("rooted-mean", 300), 2: ("rooted-mean", 300), 3: ("fltrust", 1000), 5: ("fltrust", 1000), 8: ("fltrust", 1000)}
+PEERS = ("mean", "nnm+trimmed-mean", "dnc", "geometric-median", "fltrust", "norm-clipping")
+
+
 def cells(stage: str) -> Iterator[Cell]:
-    """The cells of a stage, the most telling first."""
+    """The cells of a stage."""
     base = Cell("ciciomt2024", 0.5, 0.2, 1, "mean", "none", 1)
-    if stage == "first":
+    if stage == "defaults":  # one seed, both cohort sizes, every attack on the default; what it is measured against
+        yield base
         for cohort in (1, 5):
-            for rule in ("mean", "nnm+trimmed-mean", "dnc", "fltrust", "geometric-median"):
+            rule, root = DEFAULT[cohort]
+            for attack in ATTACKS:
+                yield replace(base, cohort=cohort, rule=rule, root=root, attack=attack)
+    elif stage == "rules":  # the other rules
+        for cohort in (1, 5):
+            for rule in PEERS:
+                root = 1000 if cohort == 5 else 300
+                for attack in ("ipm-aware", "alie-aware", "model-replacement", "none", "fltrust-adaptive", *ATTACKS):
+                    yield replace(base, cohort=cohort, rule=rule, root=root, attack=attack)
+    elif stage == "seeds":  # the defaults with three seeds
+        for seed in (2, 3):
+            yield replace(base, seed=seed)
+            for cohort in (1, 5):
+                rule, root = DEFAULT[cohort]
                 for attack in ATTACKS:
-                    yield replace(base, cohort=cohort, rule=rule, attack=attack)
+                    yield replace(base, cohort=cohort, rule=rule, root=root, attack=attack, seed=seed)
+    elif stage == "curve":  # other shares, cohort sizes and skews, under the attacks that hurt most
+        for alpha, share, cohort in CURVE:
+            rule, root = DEFAULT[cohort]
+            for attack in WORST:
+                yield replace(base, alpha=alpha, share=share, cohort=cohort, rule=rule, root=root, attack=attack)
+        yield replace(base, alpha=0.1)
+    elif stage == "iot23":
+        iot = replace(base, data="iot23")
+        yield iot
+        for cohort in (1, 5):
+            rule, root = DEFAULT[cohort]
+            for attack in WORST:
+                yield replace(iot, cohort=cohort, rule=rule, root=root, attack=attack)
 
 
-STAGES = ("first",)
+WORST = ("none", "ipm-aware", "alie-aware", "fltrust-adaptive", "model-replacement")
+CURVE = (
+    *((0.5, share, cohort) for share in (0.1, 0.3) for cohort in (1, 5)),
+    *((0.5, 0.2, cohort) for cohort in (2, 3, 8)),
+    *((0.1, 0.2, cohort) for cohort in (1, 5)),
+)
+STAGES = ("defaults", "rules", "seeds", "curve", "iot23")
 
 
 def main() -> None:

@@ -192,7 +192,7 @@ def test_rooted_mean(m: int, d: int, likeness: float, least: float) -> None:
     x[::3] += 3 * root
     x[1::4] = x[0]
     length = np.linalg.norm(root)
-    kept = [row.astype(float) for row in x if row @ root > 0]
+    kept = [row.astype(float) for row in x if row @ root > -0.2 * length * np.linalg.norm(row)]
     limit = min(2.0 * length, max(np.median([np.linalg.norm(row) for row in kept]), least * length))
     total, weight = np.zeros(d), 0.0
     for row in kept:

@@ -34,6 +34,7 @@ def cohorts(size: int, *, rooted: bool = False, comparable: bool = True) -> Sett
         (cohorts(0), "mean"),
         (cohorts(1), "trimmed-mean"),
         (cohorts(2), "trimmed-mean"),
+        (cohorts(2, rooted=True), "rooted-mean"),
         (cohorts(3), "norm-clipping"),
         (cohorts(3, rooted=True), "fltrust"),
         (cohorts(5, rooted=True, comparable=False), "trimmed-mean"),

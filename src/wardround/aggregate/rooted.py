@@ -2,7 +2,7 @@
 
     fltrust  trust_i = max(0, cos(x_i, g)); sum_i trust_i x_i |g| / |x_i| / sum_i trust_i, g the server's own update
              (Cao, Fang, Liu, Gong, "FLTrust", NDSS 2021, Algorithm 2)
-    rooted-mean  the mean of the rows with cos(x_i, g) > 0, each cut to a length and divided by how many rows are like it:
+    rooted-mean  the mean of the rows that do not go against g, cos(x_i, g) > c, each cut to a length and divided by how many rows are like it:
              weight_i = 1 / sum_j max(0, cos(x_i, x_j))^p over the rows kept (after Fung, Yoon, Beschastnikh,
              "The Limitations of Federated Learning in Sybil Settings", RAID 2020: colluders are more alike than
              honest clients with different data)
@@ -75,12 +75,14 @@ class FLTrust(Rule):
 
 @dataclass(frozen=True)
 class RootedMean(FLTrust):
-    """The mean of the rows that agree with the server's own update at all, cut to a length; rows that are alike share a weight.
+    """The mean of the rows that do not go against the server's own update, cut to a length; rows that are alike share a weight.
 
-    The default where the server has a root set. Unlike ``fltrust`` it leaves honest rows their lengths and equal weights, and
+    The default for rows of one or two clients where the server has a root set. Unlike ``fltrust`` it leaves honest rows their lengths and equal weights, and
     many copies of one row count little more than one. Policy weights are ignored.
 
     Attributes:
+        cosine: rows whose cosine with the server's own update is at most this are left out. Below 0: late in training that
+            update is mostly noise, and honest rows of other data stand across it.
         reach: no row is longer than so many times the server's own update, nor than the median row kept.
         least: rows shorter than this many times the server's own update are stretched to it: rows that cancel inside
             their cohort cannot slow the model down.
@@ -88,12 +90,15 @@ class RootedMean(FLTrust):
     """
 
     name: ClassVar[str] = "rooted-mean"
+    cosine: float = -0.2
     reach: float = 2.0
     least: float = 0.0
     likeness: float = 4.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not -1 <= self.cosine < 1:
+            raise ValueError(f"cosine must be at least -1 and below 1, not {self.cosine}")
         if not self.reach > self.least >= 0:
             raise ValueError(f"reach must be above least, and least 0 or more, not {self.reach} and {self.least}")
         if not self.likeness >= 0:
@@ -105,7 +110,7 @@ class RootedMean(FLTrust):
         root = stack.points.extra[0]
         length = max(float(np.linalg.norm(root.astype(np.float64))), TINY)
         norms = np.maximum(stack.norms(), TINY)
-        kept = np.flatnonzero(stack.along(root) / norms / length > 0)
+        kept = np.flatnonzero(stack.along(root) / norms / length > self.cosine)
         if not len(kept):
             return Decision(_only(stack.points.count), over_points=True, facts={"kept": 0.0})
         limit = min(self.reach * length, max(float(np.median(norms[kept])), self.least * length))

@@ -1,7 +1,8 @@
 """What the server assumes of hostile clients, which rule that asks for, and whether it holds: the table ``[robust]``.
 
     what a row is        the default rule
-    one or two clients   nearest-neighbour mixing and trimmed mean: most rows are clean
+    one or two clients   rooted-mean, if the server has a root set that covers every class
+                         nearest-neighbour mixing and trimmed mean, if not: most rows are clean
     three and more       fltrust, if the server has a root set that covers every class: most rows may be spoilt
                          norm-clipping, if not: nothing is found, but no row moves the mean by more than its share
     all clients          mean: one row, nothing to compare
@@ -17,13 +18,13 @@ from typing import Literal
 
 from wardround.aggregate.coordinate import TrimmedMean
 from wardround.aggregate.mean import Mean, NormClipping
-from wardround.aggregate.rooted import FLTrust
+from wardround.aggregate.rooted import FLTrust, RootedMean
 from wardround.aggregate.rule import Rule
 from wardround.aggregate.tolerance import Outlook, fitted, outlook, tolerated_share
 
 SMALL = 2  # rows of at most so many clients: a majority of them stays clean
 BOUNDED = ("norm-clipping",)
-ROOT_ROWS = 300  # what an advice names; 100 cost a point or two more (docs/results.md)
+ROOT_ROWS = 1000  # what an advice names (docs/results.md says what fewer cost)
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,12 @@ def choose(robust: Robust, setting: Setting) -> Rule:
     """The default rule for what the server sees."""
     if setting.cohort == 0:
         return Mean()
+    if setting.rooted and setting.comparable:
+        return RootedMean() if setting.cohort <= SMALL else FLTrust()
     if setting.cohort <= SMALL or not setting.comparable:
         rule = TrimmedMean(pre=("nnm",))
         return fitted(rule, setting.clients, setting.cohort, robust.assumed_hostile or rule.hostile)
-    return FLTrust() if setting.rooted else NormClipping()
+    return NormClipping()
 
 
 def advise(rule: Rule, robust: Robust, setting: Setting) -> Advice:
