@@ -71,6 +71,8 @@ cohort_size = {cohort}
 size = {root}
 [secagg]
 use = "plain"
+[auth]
+use = "none"
 """
 PROBE = ModelReplacement()  # its trigger measures what an unattacked model does with it
 
@@ -204,7 +206,13 @@ def hostile_rows(clients: int, cohort: int, share: float) -> float:
     return round(rows / len(sizes), 6)
 
 
-DEFAULT = {1: ("rooted-mean", 300), 2: ("rooted-mean", 300), 3: ("fltrust", 1000), 5: ("fltrust", 1000), 8: ("fltrust", 1000)}
+DEFAULT = {
+    1: ("rooted-mean", 300),
+    2: ("rooted-mean", 300),
+    3: ("fltrust", 1000),
+    5: ("fltrust", 1000),
+    8: ("fltrust", 1000),
+}
 PEERS = ("mean", "nnm+trimmed-mean", "dnc", "geometric-median", "fltrust", "norm-clipping")
 
 

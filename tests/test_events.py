@@ -11,7 +11,8 @@ from wardround.errors import DataError
 
 def _sample(kind: type[events.Event]) -> events.Event:
     hints = typing.get_type_hints(kind)
-    values = {int: 3, float: 0.5, str: "x"}
+    values: dict[Any, Any] = {int: 3, float: 0.5, str: "x"}
+    values |= {tuple[int, ...]: (3, 4), tuple[float, ...]: (0.5, 1.5), tuple[str, ...]: ("x", "y")}
     fields: dict[str, Any] = {f.name: values[hints[f.name]] for f in dataclasses.fields(kind)}
     return kind(**fields)
 

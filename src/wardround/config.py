@@ -30,6 +30,7 @@ from wardround.federation.algorithms import Algorithm
 from wardround.federation.participation import Participation, Weather
 from wardround.federation.staleness import Asynchronous
 from wardround.federation.robust import Robust, Setting
+from wardround.federation.trust import MOST_CLIENTS, Watch
 from wardround.secagg.choice import PairwiseSum, PlainSum, SumChoice
 from wardround.secagg.parameters import Lattice
 from wardround.traffic.partition import Partition
@@ -171,6 +172,7 @@ class Experiment:
     weather: Weather = field(default_factory=Weather)
     root: RootSet = field(default_factory=RootSet)
     robust: Robust = field(default_factory=Robust)
+    trust: Watch = field(default_factory=Watch)
     evaluation: Evaluation = field(default_factory=Evaluation)
     run: Run = field(default_factory=Run)
     asynchronous: Asynchronous = field(default_factory=Asynchronous)
@@ -314,7 +316,15 @@ def _check_rule(experiment: Experiment, where: str) -> None:
             f"{where}: [rule] {rule.name} compares cohorts, but [rounds] cohort_size = 0 sums all clients into one: "
             f'set cohort_size (1 needs [secagg] use = "plain"), or [rule] use = "mean"',
         )
-    if getattr(experiment.partition, "clients", 0):  # else the driver asks once it knows how many there are
+    if experiment.trust.watch and (size == 0 or algorithm not in COMPARABLE):
+        raise ConfigError(
+            f"{where}: [trust] watch compares the cohorts' updates: set [rounds] cohort_size to 1 or more and [algorithm] "
+            f"to fedavg or fedprox"
+        )
+    clients = int(getattr(experiment.partition, "clients", 0))
+    if experiment.trust.watch and clients > MOST_CLIENTS:
+        raise ConfigError(f"{where}: [trust] watch can follow {MOST_CLIENTS} clients, not {clients}")
+    if clients:  # else the driver asks once it knows how many there are
         check_robust(experiment, where)
 
 

@@ -113,6 +113,43 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class RowsJudged:
+    """The rows a rule saw in a round: their two principal components ``x`` and ``y``, ``weights`` in the result (empty for
+    rules that decide per coordinate), ``sizes`` (clients in each), and which were ``refused`` before the rule, with reasons.
+    """
+
+    round: int
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    weights: tuple[float, ...]
+    sizes: tuple[int, ...]
+    refused: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TrustSeen:
+    """What group testing says after a round, by client in the federation's order: ``posterior`` of being hostile, trust
+    ``score`` (0 to 1) and ``states``.
+    """
+
+    round: int
+    posterior: tuple[float, ...]
+    score: tuple[float, ...]
+    states: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TrustMoved:
+    """A client's standing changed, and why."""
+
+    round: int
+    peer: str
+    before: str
+    after: str
+    why: str
+
+
+@dataclass(frozen=True)
 class CheckpointSaved:
     round: int
 
@@ -143,6 +180,9 @@ Event: TypeAlias = (
     | RoundDone
     | RoundFailed
     | Measured
+    | RowsJudged
+    | TrustSeen
+    | TrustMoved
     | CheckpointSaved
     | RunDone
     | RunStopped
@@ -163,7 +203,7 @@ def from_record(record: Mapping[str, Any]) -> Event:
     Raises:
         DataError: the kind is unknown or a field is missing or unknown.
     """
-    values = dict(record)
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
     kind = KINDS.get(str(values.pop("event", "")))
     values.pop("time", None)
     if kind is None:

@@ -222,6 +222,14 @@ def test_many_copies_of_one_row_count_little_more_than_one() -> None:
     assert share(RootedMean()) < 0.1 < 0.4 < share(FLTrust())
 
 
+def test_rows_of_zeros_have_no_say_with_a_root() -> None:
+    x = cloud(6, 20)
+    root = x.mean(axis=0)
+    idle = np.concatenate([x, np.zeros((3, 20), dtype=np.float32)])
+    alone = RootedMean().combine(x, np.ones(6), Context(root=root))
+    near(RootedMean().combine(idle, np.ones(9), Context(root=root)).vector, alone.vector.astype(float))
+
+
 def test_fltrust_without_a_row_it_can_trust_follows_its_root() -> None:
     root = np.array([1.0, 2.0, 0.0], dtype=np.float32)
     got = FLTrust().combine(np.tile(-root, (4, 1)), np.ones(4), Context(root=root))

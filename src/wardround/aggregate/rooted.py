@@ -2,9 +2,9 @@
 
     fltrust  trust_i = max(0, cos(x_i, g)); sum_i trust_i x_i |g| / |x_i| / sum_i trust_i, g the server's own update
              (Cao, Fang, Liu, Gong, "FLTrust", NDSS 2021, Algorithm 2)
-    rooted-mean  the mean of the rows that do not go against g, cos(x_i, g) > c, each cut to a length and divided by how many rows are like it:
-             weight_i = 1 / sum_j max(0, cos(x_i, x_j))^p over the rows kept (after Fung, Yoon, Beschastnikh,
-             "The Limitations of Federated Learning in Sybil Settings", RAID 2020: colluders are more alike than
+    rooted-mean  the mean of the rows that do not go against g, cos(x_i, g) > c, each cut to a length and divided by how
+             many rows are like it: weight_i = 1 / sum_j max(0, cos(x_i, x_j))^p over the rows kept (after Fung, Yoon,
+             Beschastnikh, "The Limitations of Federated Learning in Sybil Settings", RAID 2020: colluders are more alike than
              honest clients with different data)
     zeno     the mean of the rows with the k - f highest scores loss(w) - loss(w + x_i) - rho |x_i|^2
              (Xie, Koyejo, Gupta, "Zeno", ICML 2019, definition 2)
@@ -26,6 +26,7 @@ from wardround.aggregate.rule import Context, Decision, Rule, RuleState, Votes
 from wardround.arrays import F64
 
 TINY = np.finfo(np.float64).tiny
+NOTHING = 1e-9  # rows shorter than this part of the root's update say nothing
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,10 @@ class FLTrust(Rule):
 
 @dataclass(frozen=True)
 class RootedMean(FLTrust):
-    """The mean of the rows that do not go against the server's own update, cut to a length; rows that are alike share a weight.
+    """The mean of the rows that do not go against the server's own update, cut to a length; like rows share one weight.
 
-    The default for rows of one or two clients where the server has a root set. Unlike ``fltrust`` it leaves honest rows their lengths and equal weights, and
-    many copies of one row count little more than one. Policy weights are ignored.
+    The default for rows of one or two clients where the server has a root set. Unlike ``fltrust`` it leaves honest rows their
+    lengths and equal weights, and many copies of one row count little more than one. Policy weights are ignored.
 
     Attributes:
         cosine: rows whose cosine with the server's own update is at most this are left out. Below 0: late in training that
@@ -110,7 +111,8 @@ class RootedMean(FLTrust):
         root = stack.points.extra[0]
         length = max(float(np.linalg.norm(root.astype(np.float64))), TINY)
         norms = np.maximum(stack.norms(), TINY)
-        kept = np.flatnonzero(stack.along(root) / norms / length > self.cosine)
+        agree = stack.along(root) / norms / length > self.cosine
+        kept = np.flatnonzero(agree & (norms > NOTHING * length))  # a row without length has no direction
         if not len(kept):
             return Decision(_only(stack.points.count), over_points=True, facts={"kept": 0.0})
         limit = min(self.reach * length, max(float(np.median(norms[kept])), self.least * length))

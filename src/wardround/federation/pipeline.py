@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from wardround.aggregate.optimise import OptimiserState
+from wardround.aggregate.rules import Combined as Mixed
 from wardround.aggregate.rules import Context, RuleState
 from wardround.arrays import F32, I64
 from wardround.compress.chain import LinearCoding
@@ -127,13 +128,16 @@ class Carried:
 
 @dataclass(frozen=True, eq=False)
 class Combined:
-    """The server's result of one round: the new model [d], what it carries on, and facts for the log."""
+    """The server's result of one round: the new model [d], what it carries on, facts for the log, and the ``rows`` [m, k]
+    with the rule's result, for trust and for people.
+    """
 
     parameters: F32
     carried: Carried
     loss: float
     update_norm: float
-    refused: int
+    rows: F32
+    mean: Mixed
 
 
 def combine(plan: Plan, sums: list[CohortSum], parameters: F32, carried: Carried, moment: Moment) -> Combined:
@@ -162,7 +166,8 @@ def combine(plan: Plan, sums: list[CohortSum], parameters: F32, carried: Carried
         carried=Carried(optimiser, mean.state, algorithm, following),
         loss=float(total[1] / 1000 / max(total[0], 1.0)),
         update_norm=float(np.linalg.norm(delta)),
-        refused=len(mean.refused),
+        rows=rows,
+        mean=mean,
     )
 
 

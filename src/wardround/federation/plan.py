@@ -16,6 +16,7 @@ from wardround.compress.table import Compress
 from wardround.federation.algorithms import Algorithm
 from wardround.federation.coding import Coder
 from wardround.federation.staleness import Asynchronous
+from wardround.federation.trust import Watch
 from wardround.params import Layout
 from wardround.traffic.preprocess import Preprocessor
 from wardround.traffic.scaling import Scaling
@@ -44,7 +45,7 @@ class Plan:
     ``weighting`` and ``weight_cap`` are the server's policy for clients' weights: whole numbers, none above the cap
     (0: set from the summed statistics), so that no client can claim more. ``protected``: sums are secure (layer 2), so
     update values travel within a reach (reach.py). ``compress``: the codecs (coding.py); ``identity`` names the federation
-    in what is drawn publicly; ``ring``: the secure sum's numbers, None where sums are open.
+    in what is drawn publicly; ``ring``: the secure sum's numbers, None where sums are open. ``watch``: trust (trust.py).
     """
 
     schema: Schema
@@ -64,6 +65,7 @@ class Plan:
     identity: bytes = b""
     ring: Ring | None = None
     asynchronous: Asynchronous = Asynchronous()
+    watch: Watch = Watch()
 
     @property
     def classes(self) -> int:

@@ -19,11 +19,12 @@ import numpy as np
 
 from wardround.aggregate.rules import Context
 from wardround.arrays import F32, F64
+from wardround.auth.trust import Turn, Verdict
 from wardround.compress.chain import Coding, LinearCoding
 from wardround.compress.downlink import Announced, update_for
-from wardround.errors import LocalProtocolError, RemoteProtocolError, RoundError
-from wardround.events import Event, Measured, Note, RoundFailed
-from wardround.federation import announce, coding, cohorts, measure, pipeline, reach
+from wardround.errors import LocalProtocolError, RemoteProtocolError, RoundError, UsageError
+from wardround.events import Event, Measured, Note, RoundFailed, TrustMoved
+from wardround.federation import announce, coding, cohorts, measure, pipeline, reach, trust
 from wardround.federation.algorithms import EMPTY
 from wardround.federation.coding import Coded, Coder
 from wardround.federation.cohorts import CohortSum
@@ -32,8 +33,10 @@ from wardround.federation.participation import Participation
 from wardround.federation.pipeline import Carried, Moment
 from wardround.federation.plan import Plan, Prepared, prepare
 from wardround.federation.root import RootView
+from wardround.federation.rowview import rows_judged
 from wardround.federation.server_state import Exchange, OpenExchange, Outcome, ServerState, fresh, round_done
 from wardround.federation.step import Send, Step
+from wardround.federation.trust import TrustState
 from wardround.rng import stream
 from wardround.wire import decode, encode
 
@@ -73,6 +76,7 @@ class Server:
         self._prepared: Prepared | None = prepare(plan, state.totals) if state.totals.size else None
         self._confirmed = set(state.prepared)
         self._root: RootView | None = None
+        self._verdicts: tuple[tuple[str, Verdict], ...] = ()
         self._known: tuple[int, Context] | None = None
         self._trouble = "before the restart"  # why set-up failed last, for the error's text only
         self._reached = announce.Reached(peers, state.versions, plan.compress)
@@ -220,13 +224,37 @@ class Server:
         if self._state.failures > self._plan.schedule.retries:
             raise RoundError(f"set-up failed {self._state.failures} times, the last time: {self._trouble}")
         self._state = replace(self._state, exchange=self._state.exchange + 1)
-        invited = tuple(reachable)
+        invited = self._trusted(reachable) if self.phase is not Phase.TRAINING else ()
         if self.phase is Phase.TRAINING:
             self._state = replace(self._state, round=self._state.round + 1)
+            reachable = self._trusted(reachable)
             due = self._reached.due(reachable, self._state.round, self._coder, self._policy.minimum)
             invited = self._policy.invite(due, self._seed, self._state.round)
         self._open = Exchange(OpenExchange(now + patience, now, invited))
         return Step(send=self._asks(invited), wake=now + patience)
+
+    @property
+    def verdicts(self) -> tuple[tuple[str, Verdict], ...]:
+        """What the last round said about clients, for the registry of devices (auth/)."""
+        return self._verdicts
+
+    @property
+    def trust(self) -> TrustState | None:
+        """What trust has gathered; None before the first round that was watched."""
+        return self._state.trust
+
+    def overrule(self, peer: str, turn: Turn) -> TrustMoved:
+        """An operator's decision about one client; it holds from the next exchange on.
+
+        Raises:
+            UsageError: there is no such client, or its standing has no such turn.
+        """
+        if peer not in self._peers:
+            raise UsageError(f"no client is named {peer!r}")
+        at, state = self._peers.index(peer), self._state.trust or trust.begin(len(self._peers))
+        after = trust.overrule(self._plan.watch, state, at, turn)
+        self._state = replace(self._state, trust=after)
+        return TrustMoved(self.round, peer, state.standings[at].state, after.standings[at].state, turn.value)
 
     def repeat(self) -> Step[Ask]:
         """The open exchange's messages once more, to those who have not answered: after a restart, or when one may be lost.
@@ -439,18 +467,49 @@ class Server:
         return [Note("setup.short", f"{why}: again")]
 
     def _close_training(self, opened: Exchange, sums: list[CohortSum], now: float) -> list[Event]:
-        s = self._state
+        s, self._verdicts = self._state, ()
         try:
             done = self._combined(opened, sums)
             ledger = s.ledger
             if ledger is not None and self._coder is not None:
                 ledger = self._coder.advance(ledger, done.parameters, stream(self._seed, "down", s.round))
             self._state = replace(s, parameters=done.parameters, carried=done.carried, ledger=ledger)
-            events: list[Event] = [round_done(s.round, opened, done, now)]
+            events: list[Event] = [round_done(s.round, opened, done, now), *self._judged(opened, sums, done)]
         except RoundError as error:
             events = [RoundFailed(s.round, len(opened.invited), len(opened.answered), self._policy.minimum, str(error))]
         self._move(self._after_round(bool(sums)))
         return events
+
+    def _trusted(self, reachable: Sequence[str]) -> tuple[str, ...]:
+        """Who of ``reachable`` may be invited, as trust stands."""
+        state, training = self._state.trust, self.phase is Phase.TRAINING
+        if state is None:
+            return tuple(reachable)
+        return trust.trusted(state, self._peers, reachable, self.round if training else 0, self._policy.minimum)
+
+    def _judged(self, opened: Exchange, sums: list[CohortSum], done: pipeline.Combined) -> tuple[Event, ...]:
+        """The round's rows for people, and what trust makes of them."""
+        events: tuple[Event, ...] = rows_judged(self.round, done.rows, tuple(row.clients for row in sums), done.mean)
+        watch = self._plan.watch
+        if not watch.watch or len(sums) < 2:
+            return events
+        cohort = trust.membership(self._peers, self._cohorts(opened, sums))
+        root = self.context().root
+        reference = done.mean.vector if root is None else root
+        state = self._state.trust or trust.begin(len(self._peers))
+        shown = trust.Round(self.round, self._peers, cohort, done.rows, reference)
+        found = trust.review(watch, state, shown)
+        self._state, self._verdicts = replace(self._state, trust=found.state), found.verdicts
+        return (*events, *found.events)
+
+    def _cohorts(self, opened: Exchange, sums: list[CohortSum]) -> list[tuple[str, ...]]:
+        """The members of each sum: a secure sum lists its peers cohort by cohort, an open one is dealt as ``cohorts`` deals."""
+        if not opened.sums:
+            size, seed = self._plan.schedule.cohort_size, self._seed
+            dealt = cohorts.deal(len(opened.held), size, seed, self._state.exchange)
+            return [tuple(opened.answered[at] for at in members) for members in dealt]
+        ends = np.cumsum([row.clients for row in sums])
+        return [tuple(opened.answered[end - row.clients : end]) for end, row in zip(ends, sums, strict=True)]
 
     def _combined(self, opened: Exchange, sums: list[CohortSum]) -> pipeline.Combined:
         if not sums:

@@ -19,6 +19,7 @@ from wardround.federation.algorithms import EMPTY
 from wardround.federation.cohorts import CohortSum
 from wardround.federation.messages import Answer
 from wardround.federation.pipeline import Carried, Combined
+from wardround.federation.trust import TrustState
 from wardround.wire import message
 
 NOTHING = np.zeros(0)
@@ -61,6 +62,7 @@ class ServerState:
     best_errors: F64
     prepared: tuple[str, ...]
     open: OpenExchange | None
+    trust: TrustState | None = None
     ledger: Ledger | None = None
     versions: tuple[int, ...] = ()
 
@@ -130,7 +132,7 @@ def round_done(round_: int, opened: Exchange, done: Combined, now: float) -> Rou
         offline=0,
         dropped=0,
         late=0,
-        refused=done.refused,
+        refused=len(done.mean.refused),
         loss=done.loss,
         update_norm=done.update_norm,
         bytes_up=0,

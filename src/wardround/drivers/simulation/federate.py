@@ -111,7 +111,11 @@ class Federation:
         )
 
         auth = self.experiment.auth
-        self.auth = None if isinstance(auth, NoAuth) else Authenticated(auth, self.world.names, self.experiment.seed)
+        self.auth = (
+            None
+            if isinstance(auth, NoAuth)
+            else Authenticated(auth, self.world.names, self.experiment.seed, self.plan.watch)
+        )
 
     @property
     def over(self) -> bool:
@@ -189,6 +193,9 @@ class Federation:
         else:
             lost_sum = ()
         events = self.server.expire(PATIENCE_S).events
+        if auth is not None and training:
+            for peer, verdict in self.server.verdicts:
+                auth.judge(peer, verdict)
         tolls, turns = auth.take() if auth is not None else (Tolls(), ())
         self.traffic.up += tolls.up
         self.traffic.down += tolls.down

@@ -1,0 +1,100 @@
+"""Group testing: single clients' scores from sums over changing cohorts, and whether there are two crowds."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wardround.arrays import F64, I64
+from wardround.federation.grouptest import FEATURES, Observation, crowds, estimate, scores
+from wardround.wire import decode, encode
+
+LAW = settings(max_examples=15, deadline=None, derandomize=True)
+
+
+def watched(own: F64, size: int, rounds: int, noise: float, seed: int) -> list[Observation]:
+    """Rounds in which a cohort's score is the mean of its members' ``own`` and noise."""
+    rng = np.random.default_rng(seed)
+    out = []
+    for number in range(1, rounds + 1):
+        parts = np.array_split(rng.permutation(len(own)), len(own) // size)
+        cohort = np.empty(len(own), dtype=np.int64)
+        for row, members in enumerate(parts):
+            cohort[members] = row
+        mean = np.array([own[members].mean() for members in parts]) + noise * rng.normal(size=len(parts))
+        out.append(Observation(number, cohort, np.stack([mean] * len(FEATURES), axis=1)))
+    return out
+
+
+def test_own_scores_follow_from_sums() -> None:
+    own = np.random.default_rng(1).normal(size=40)
+    got = estimate(watched(own, 4, 30, 0.0, 2), 40).values[:, 0]
+    np.testing.assert_allclose(got - got.mean(), own - own.mean(), atol=0.05)
+
+
+@LAW
+@given(seed=st.integers(0, 2**31))
+def test_the_names_of_the_clients_do_not_matter(seed: int) -> None:
+    own = np.random.default_rng(seed).normal(size=20)
+    rounds = watched(own, 4, 12, 0.1, seed)
+    order = np.random.default_rng(3).permutation(20)
+    renamed = [Observation(o.round, o.cohort[order], o.scores) for o in rounds]
+    np.testing.assert_allclose(estimate(renamed, 20).values, estimate(rounds, 20).values[order], atol=1e-8)
+
+
+def test_a_client_that_never_took_part_has_no_score() -> None:
+    rounds = watched(np.random.default_rng(1).normal(size=12), 3, 8, 0.1, 2)
+    absent = [Observation(o.round, np.append(o.cohort, -1), o.scores) for o in rounds]
+    got = estimate(absent, 13)
+    assert got.seen[12] == 0
+    assert not got.values[12].any()
+
+
+@pytest.mark.parametrize(("size", "share"), [(3, 0.1), (5, 0.2), (5, 0.1), (8, 0.2)])
+def test_a_hostile_minority_is_a_second_crowd_although_most_cohorts_hold_one(size: int, share: float) -> None:
+    rng = np.random.default_rng(5)
+    own = rng.normal(size=100)
+    liars = rng.permutation(100)[: int(100 * share)]
+    own[liars] += 7.0
+    values = estimate(watched(own, size, 25, 0.5, 6), 100).values[:, 0]
+    found = crowds(values)
+    assert found.apart > 3
+    assert found.evidence > 20
+    assert set(np.flatnonzero(found.hostile > 0.95)) == set(liars.tolist())
+
+
+@pytest.mark.parametrize("tail", [0.0, 0.5, 1.0])
+def test_one_crowd_is_not_called_two_even_where_it_has_a_tail(tail: float) -> None:
+    """Of 60 federations in which nobody lies (some with a long tail of honest, odd clients), how many suspect anybody?"""
+    wrong = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        own = rng.normal(size=100) + tail * rng.exponential(size=100)
+        found = crowds(estimate(watched(own, 5, 20, 0.5, seed), 100).values[:, 0])
+        wrong += found.apart >= 3.0 and found.evidence >= 20.0
+    assert wrong <= 1
+
+
+def test_too_few_clients_make_no_crowds() -> None:
+    assert crowds(np.array([0.0, 9.0])).evidence == 0.0
+
+
+def test_scores_see_rows_that_go_against_the_reference_and_long_ones() -> None:
+    rng = np.random.default_rng(1)
+    goal = rng.normal(size=200).astype(np.float32)
+    rows = (goal + rng.normal(size=(12, 200))).astype(np.float32)
+    rows[0] *= -1
+    rows[1] *= 40
+    got = scores(rows, goal)
+    assert got[:, 0].argmax() == 0
+    assert got[:, 1].argmax() == 0
+    assert got[:, 2].argmax() == 1
+    assert np.isfinite(scores(np.zeros((4, 7), dtype=np.float32), np.zeros(7, dtype=np.float32))).all()
+
+
+def test_an_observation_survives_the_checkpoint() -> None:
+    cohort: I64 = np.array([0, -1, 1, 0])
+    seen = Observation(4, cohort, np.zeros((2, 3)))
+    back = decode(encode(seen), Observation)
+    np.testing.assert_array_equal(back.cohort, cohort)
+    assert back.scores.shape == (2, 3)
