@@ -127,8 +127,6 @@ CORE = Catalogue(
             algorithms.FedDyn,
             *fairness.ALGORITHMS,
         ),
-        "rule": _named(*rules.RULES),
-        "algorithm": _named(algorithms.FedAvg, algorithms.FedProx, algorithms.Scaffold, algorithms.FedNova),
         "rule": _named(AutoRule, *rules.RULES),
         "optimiser": _named(*optimise.OPTIMISERS),
         "secagg": _named(*choice.SUMS),

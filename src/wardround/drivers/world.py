@@ -84,7 +84,7 @@ def plan(experiment: Experiment, table: Table) -> Plan:
         identity=f"{experiment.name} {experiment.seed}".encode(),
         ring=prices(experiment, table),
         asynchronous=experiment.asynchronous,
-        watch=experiment.trust,
+        trust=experiment.trust,
     )
 
 

@@ -45,7 +45,7 @@ class Plan:
     ``weighting`` and ``weight_cap`` are the server's policy for clients' weights: whole numbers, none above the cap
     (0: set from the summed statistics), so that no client can claim more. ``protected``: sums are secure (layer 2), so
     update values travel within a reach (reach.py). ``compress``: the codecs (coding.py); ``identity`` names the federation
-    in what is drawn publicly; ``ring``: the secure sum's numbers, None where sums are open. ``watch``: trust (trust.py).
+    in what is drawn publicly; ``ring``: the secure sum's numbers, None where sums are open. ``trust``: group testing (trust.py).
     """
 
     schema: Schema
@@ -65,7 +65,7 @@ class Plan:
     identity: bytes = b""
     ring: Ring | None = None
     asynchronous: Asynchronous = Asynchronous()
-    watch: Watch = Watch()
+    trust: Watch = Watch()
 
     @property
     def classes(self) -> int:

@@ -252,7 +252,7 @@ class Server:
         if peer not in self._peers:
             raise UsageError(f"no client is named {peer!r}")
         at, state = self._peers.index(peer), self._state.trust or trust.begin(len(self._peers))
-        after = trust.overrule(self._plan.watch, state, at, turn)
+        after = trust.overrule(self._plan.trust, state, at, turn)
         self._state = replace(self._state, trust=after)
         return TrustMoved(self.round, peer, state.standings[at].state, after.standings[at].state, turn.value)
 
@@ -490,7 +490,7 @@ class Server:
     def _judged(self, opened: Exchange, sums: list[CohortSum], done: pipeline.Combined) -> tuple[Event, ...]:
         """The round's rows for people, and what trust makes of them."""
         events: tuple[Event, ...] = rows_judged(self.round, done.rows, tuple(row.clients for row in sums), done.mean)
-        watch = self._plan.watch
+        watch = self._plan.trust
         if not watch.watch or len(sums) < 2:
             return events
         cohort = trust.membership(self._peers, self._cohorts(opened, sums))

@@ -13,11 +13,12 @@ from wardround.drivers.simulation.attackers import Attackers
 from wardround.drivers.simulation.federate import Federation
 from wardround.drivers.simulation.run import Stopped
 from wardround.drivers.simulation.strategies import SIMULATED, simulated
+from wardround.drivers.sinks.jsonlog import read
 from wardround.drivers.store.rundir import find
 from wardround.drivers.strategies import full
 from wardround.drivers.world import build, plan
 from wardround.errors import ConfigError
-from wardround.events import CheckpointSaved, Event, ignore
+from wardround.events import CheckpointSaved, Event, RoundDone, TrustMoved, ignore
 from wardround.federation.server import Server
 from wardround.rng import stream
 
@@ -51,7 +52,7 @@ def test_every_attack_runs_through_the_round(name: str) -> None:
     assert running.attackers is not None
     assert len(running.attackers.names) == 2  # 30 % of four wards, rounded up
     happened = [event for events in running.run() for event in events]
-    assert [type(e).__name__ for e in happened] == ["Note", "RoundDone", "Measured"]
+    assert [type(e).__name__ for e in happened] == ["Note", "RoundDone", "RowsJudged", "Measured"]
     assert (harm.backdoor(running, running.server.parameters) is not None) == (name == "model-replacement")
 
 
@@ -104,3 +105,31 @@ def test_rules_with_a_root_need_a_root_set() -> None:
 def test_a_deployed_federation_names_no_attack() -> None:
     with pytest.raises(ConfigError, match="simulated, never deployed"):
         parse(TINY + '[attack]\nuse = "ipm"\n', full())
+
+
+def test_trust_finds_liars_in_the_round_and_stops_inviting_them(tmp_path: Path) -> None:
+    sets = (
+        "data.wards=20",
+        "data.devices_per_ward=1",
+        "data.windows_per_device=60",
+        "rounds.cohort_size=3",
+        "rounds.count=18",
+        "rounds.measure_every=18",
+        "rounds.weighting=uniform",
+        "rule.use=fltrust",
+        "root.size=80",
+        "trust.watch=true",
+        "trust.evidence=10.0",
+        "attack.use=sign-flip",
+        "attack.fraction=0.2",
+        "attack.scale=3.0",
+    )
+    whole = simulate(tmp_path / "whole", *sets)
+    hostile = set(metrics(whole)["attack"]["hostile"])
+    moved = [event for event in read(whole.log) if isinstance(event, TrustMoved)]
+    expelled = {event.peer for event in moved if event.after == "quarantined"}
+    assert expelled
+    assert expelled <= hostile
+    invited = [event.invited for event in read(whole.log) if isinstance(event, RoundDone)]
+    assert invited[0] == 20
+    assert invited[-1] <= 20 - len(expelled)

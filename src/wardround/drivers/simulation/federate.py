@@ -114,7 +114,7 @@ class Federation:
         self.auth = (
             None
             if isinstance(auth, NoAuth)
-            else Authenticated(auth, self.world.names, self.experiment.seed, self.plan.watch)
+            else Authenticated(auth, self.world.names, self.experiment.seed, self.plan.trust)
         )
 
     @property
