@@ -28,8 +28,8 @@ from wardround.errors import ConfigError
 from wardround.federation import robust as robustness
 from wardround.federation.algorithms import Algorithm
 from wardround.federation.participation import Participation, Weather
-from wardround.federation.staleness import Asynchronous
 from wardround.federation.robust import Robust, Setting
+from wardround.federation.staleness import Asynchronous
 from wardround.federation.trust import MOST_CLIENTS, Watch
 from wardround.secagg.choice import PairwiseSum, PlainSum, SumChoice
 from wardround.secagg.parameters import Lattice
