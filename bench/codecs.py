@@ -67,6 +67,7 @@ EF = ErrorFeedback()
 DENSE: tuple[Codec, ...] = ()
 DOWN: tuple[Codec, ...] = (TopK(0.1), Integer(8))
 MEASURE_EVERY = 10
+ROUNDS = 300
 LAST = 5
 """The figure of a run is the mean macro-F1 of this many last measurements."""
 
@@ -154,7 +155,8 @@ class Task:
     @property
     def key(self) -> str:
         where = f"alpha {self.alpha}" if self.data == "ciciomt2024" else "natural"
-        return f"{self.data} {where} | {self.invited} clients | hidden {self.hidden} | seed {self.seed}"
+        long = "" if self.rounds == ROUNDS else f" | {self.rounds} rounds"
+        return f"{self.data} {where} | {self.invited} clients | hidden {self.hidden} | seed {self.seed}{long}"
 
 
 def experiment(task: Task, scheme: Scheme) -> Experiment:
@@ -427,7 +429,7 @@ def main() -> None:
     parser.add_argument("--alphas", type=float, nargs="+", default=[0.5, 0.1])
     parser.add_argument("--participation", type=int, nargs="+", default=[50, 10], help="clients a round")
     parser.add_argument("--hidden", default="[64, 32]")
-    parser.add_argument("--rounds", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--task", default="ciciomt2024", choices=("ciciomt2024", "iot-23"))
     parser.add_argument("--minutes", type=float, default=1e9, help="processor time after which no further run begins")
     parser.add_argument("--only", nargs="+", default=[], choices=SCHEMES, metavar="SCHEME")

@@ -66,6 +66,14 @@ SCENARIOS: dict[str, tuple[str, ...]] = {
     "mlp adamw clients": ("training.optimiser=adamw", "training.learning_rate=0.005"),
     "mlp trimmed mean of cohorts": ("rule.use=trimmed-mean", "rounds.cohort_size=1"),
     "mlp weather": ("weather.offline=0.2", "weather.dropout=0.1", "weather.stragglers=0.2", "participation.minimum=2"),
+    "mlp coded both ways": (
+        "compress.up=[{use='error-feedback'}, {use='sparse-ternary', share=0.05}]",
+        "compress.down=[{use='top-k', share=0.2}, {use='int'}]",
+    ),
+    "mlp shared support": (
+        "compress.up=[{use='importance', share=0.2}, 'int']",
+        "compress.down=[{use='importance', share=0.2, weigh=false}, 'int']",
+    ),
     "residual fedavg": ("model.use=residual", "model.width=24", "model.blocks=1"),
     "autoencoder fedavg": ("model.use=autoencoder", "model.hidden=[16,4,16]", "data.labels=binary", "rounds.count=30"),
 }

@@ -61,6 +61,52 @@ def test_the_same_model_as_the_simulation(tmp_path: Path, algorithm: str, monkey
     assert all(r.bytes_up > 0 and r.bytes_down > 0 for r in rounds)
 
 
+CODECS = (
+    "compress.up=[{use='error-feedback'}, {use='sparse-ternary', share=0.05}]",
+    "compress.down=[{use='top-k', share=0.1}, {use='int'}]",
+)
+
+
+def test_with_codecs_the_model_is_the_simulation_s_killed_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Coded answers and differences of models as Flower messages; a killed run goes on with feedback and versions."""
+    monkeypatch.setattr(StackedEngine, "chunk", 1)
+    (tmp_path / "whole").mkdir()
+    lab = Lab(tmp_path / "whole", *CODECS)
+    whole = lab.run()
+    assert far(whole, lab.simulated(tmp_path / "whole")) == 0.0
+    rounds = [event for event in lab.events() if isinstance(event, e.RoundDone)]
+    assert all(r.bytes_up < 4 * 120 for r in rounds)
+    assert all(r.bytes_down < rounds[0].bytes_down / 3 for r in rounds[1:])
+    count = 0
+
+    def happens(message: Message, deliver: Any) -> Message | None:
+        nonlocal count
+        count += 1
+        if count == 19:
+            raise Killed
+        return deliver(message)  # type: ignore[no-any-return]
+
+    lab = Lab(tmp_path, *CODECS, nodes=[{"partition-id": n, "state": str(tmp_path / f"site{n}")} for n in range(4)])
+    with pytest.raises(Killed):
+        lab.run(lab.weather(happens))
+    assert far(lab.run(lab.grid(run_id=2)), whole) == 0.0
+
+
+def test_a_node_that_lost_its_announced_model_gets_a_snapshot(tmp_path: Path) -> None:
+    def happens(message: Message, deliver: Any) -> Message | None:
+        first = message.metadata.message_type == "train" and training(message).round == 2
+        if first and message.metadata.dst_node_id == 11:
+            grid.contexts[11].state = RecordDict()
+        return deliver(message)  # type: ignore[no-any-return]
+
+    lab = Lab(tmp_path, *CODECS)
+    grid = lab.weather(happens)
+    lab.run(grid)
+    assert [r.answered for r in lab.events() if isinstance(r, e.RoundDone)] == [4, 3, 4, 4]
+
+
 def test_a_sampled_federation_goes_on_to_the_same_model(tmp_path: Path) -> None:
     """Who is invited follows from the round, and sums have the clients' order, whoever must be told the statistics again."""
     sampled = ("participation.fraction=0.5", "participation.minimum=1")

@@ -1,0 +1,119 @@
+"""Codecs in a simulated federation: resumed to the bit, bytes counted, under the lattice too."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load
+from simulated import events, metrics, resume, simulate  # type: ignore[import-not-found]
+
+from wardround import events as e
+from wardround.drivers.simulation.run import Stopped
+from wardround.drivers.store.rundir import RunDir
+from wardround.errors import ConfigError
+
+STC = (
+    "auth.use='none'",
+    "compress.up=[{use='error-feedback'}, {use='sparse-ternary', share=0.05}]",
+    "compress.down=[{use='top-k', share=0.1}, {use='int'}]",
+)
+SUPPORT = (
+    "auth.use='none'",
+    "compress.up=[{use='importance', share=0.2}]",
+    "compress.down=[{use='importance', share=0.2, weigh=false}, {use='int'}]",
+)
+
+
+def sent(run: RunDir) -> list[tuple[int, int]]:
+    return [(event.bytes_up, event.bytes_down) for event in events(run) if isinstance(event, e.RoundDone)]
+
+
+@pytest.mark.parametrize("sets", [STC, SUPPORT])
+def test_a_stopped_run_ends_equal_to_the_bit(tmp_path: Path, sets: tuple[str, ...]) -> None:
+    """Feedback, announced model, versions and public data all come out of the checkpoint."""
+    (tmp_path / "whole").mkdir()
+    whole = simulate(
+        tmp_path / "whole", *sets, "rounds.count=5", "participation.fraction=0.75", "participation.minimum=1"
+    )
+
+    def press(event: e.Event) -> None:
+        if isinstance(event, e.RoundDone) and event.round == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Stopped):
+        simulate(
+            tmp_path / "cut",
+            *sets,
+            "rounds.count=5",
+            "participation.fraction=0.75",
+            "participation.minimum=1",
+            emit=press,
+        )
+    (folder,) = (tmp_path / "cut").iterdir()
+    run = resume(RunDir(folder))
+    assert (run.path / "metrics.json").read_bytes() == (whole.path / "metrics.json").read_bytes()
+    assert all(np.array_equal(v, parameters(whole)[name]) for name, v in parameters(run).items())
+    assert sent(run) == sent(whole)
+
+
+def test_bytes_are_a_fraction_of_dense_in_both_directions(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    dense, coded = simulate(tmp_path / "a"), simulate(tmp_path / "b", *STC)
+    (up, _), (coded_up, _) = sent(dense)[1], sent(coded)[1]
+    assert coded_up < up / 20
+    assert sent(coded)[1][1] < sent(dense)[1][1] / 3
+    assert metrics(coded)["curve"][-1]["bytes_up"] < metrics(dense)["curve"][-1]["bytes_up"] / 20
+
+
+def test_clients_that_come_and_go_catch_up_and_the_model_still_learns(tmp_path: Path) -> None:
+    run = simulate(
+        tmp_path, *STC, "weather.offline=0.3", "weather.dropout=0.1", "rounds.count=25", "participation.minimum=1"
+    )
+    losses = [event.loss for event in events(run) if isinstance(event, e.RoundDone)]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("bits", [5, 8])
+def test_under_the_lattice_the_model_is_the_open_sum_s_to_the_quantiser(tmp_path: Path, bits: int) -> None:
+    (tmp_path / "open").mkdir()
+    plain = simulate(tmp_path / "open", *SUPPORT)
+    secure = simulate(tmp_path / "sum", *SUPPORT, "secagg.use='lattice'", f"secagg.bits={bits}")
+    a, b = (np.concatenate([v.ravel() for _, v in sorted(parameters(run).items())]) for run in (plain, secure))
+    assert 0 < float(np.abs(a - b).max()) < 1.0
+    assert float(np.sqrt(np.mean((a - b) ** 2))) < 0.1
+    assert sent(secure)[1][0] < 4 * 2600  # four clients' contributions, key shares and proofs included
+
+
+def model(run: RunDir) -> bytes:
+    return (run.path / "model" / "model.safetensors").read_bytes()
+
+
+def parameters(run: RunDir) -> dict[str, Any]:
+    return dict(load(model(run)))
+
+
+def test_a_codec_that_is_not_linear_is_refused_when_the_file_is_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"\[compress\] up: codec 'sparse-ternary' is not linear"):
+        simulate(tmp_path, *STC, "secagg.use='lattice'")
+    with pytest.raises(ConfigError, match="scaffold's control variates"):
+        simulate(tmp_path, *STC, "algorithm.use='scaffold'")
+
+
+def test_a_budget_is_kept_by_every_class(tmp_path: Path) -> None:
+    run = simulate(
+        tmp_path,
+        "compress={budget_bytes=300, classes=['slow'], class_bytes=[40], class_clients=['intensive*']}",
+        "auth.use='none'",
+        "rounds.count=3",
+    )
+    clients = metrics(run)["clients"]
+    slow = sum(client["name"].startswith("intensive") for client in clients)
+    frame = 25
+    assert 0 < slow < len(clients)
+    most = slow * (40 + frame) + (len(clients) - slow) * (300 + frame)
+    assert all(most / 4 < up <= most for up, _ in sent(run))
