@@ -65,7 +65,7 @@ bench: setup-dev  ## speed and quality figures (an hour on two cores; real data 
 	$(BIN)/python bench/quality.py
 	$(BIN)/python bench/write_results.py
 
-fuzz: setup-dev  ## every decoder of layers 1 and 2 for a bounded time
+fuzz: setup-dev  ## every decoder (messages, captures, sensor logs) for a bounded time
 	for target in fuzz/*.py; do $(BIN)/python $$target || exit 1; done
 
 clean:
