@@ -1,6 +1,6 @@
 """Packets per CPU-second from a capture file to scored windows, beside NFStream, Suricata and dpkt; live on a virtual cable; memory.
 
-    python bench/capture.py [--part file|live|memory] [--repeats 3] [--packets 500000]
+    python bench/capture.py [--part file|live|memory|rates] [--repeats 3] [--packets 500000]
 
 file    Public Ethernet captures of ../shared (Modbus, MQTT malformed and slow, an IoT set-up), one after another and looped to 500,000
         packets. Every contender is a process of its own, all in turn; the CPU time is the process's (children too) less that of
@@ -9,6 +9,7 @@ file    Public Ethernet captures of ../shared (Modbus, MQTT malformed and slow, 
         runmode single); dpkt parses to a dictionary of five-tuples.
 live    tcpreplay sends the same packets at 60,000 a second over a veth pair between two network namespaces (root); the
         receiver scores windows too.
+rates   Packets per CPU-second of every schema, records per CPU-second of every sensor's reader, in one process.
 memory  36 million packets (the capture 72 times, times moved on) through windows and scorer: resident memory as it goes.
 
 Peers: bench/.. .venv-peers with ``pip install nfstream dpkt``; suricata and tcpreplay from the distribution. What is absent is said.
@@ -34,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "bench/results/capture.json"
+RESULTS = Path(os.environ.get("WARDROUND_BENCH_OUT", ROOT / "bench/results/capture.json"))
 DATA = Path(os.environ.get("WARDROUND_DATA", ROOT.parent / "shared/data"))
 PEERS = ROOT / ".venv-peers/bin/python"
 SOURCES = {
@@ -238,7 +239,7 @@ def receiver(interface: str, small: Path, seconds: float) -> None:
     print(json.dumps({"packets": feed.stats.packets, "dropped": feed.stats.dropped, "malformed": feed.stats.malformed, "rows": rows, "cpu_s": used, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))  # fmt: skip
 
 
-def live_part(packets: int, rate: int) -> dict[str, Any]:
+def live_part(packets: int, rate: int, nice: int) -> dict[str, Any]:
     if os.geteuid() or not shutil.which("tcpreplay"):
         return {"absent": "needs root and tcpreplay"}
     here, there = f"wrb{os.getpid()}a", f"wrb{os.getpid()}b"
@@ -260,7 +261,7 @@ def live_part(packets: int, rate: int) -> dict[str, Any]:
                 )
                 subprocess.run(["ip", "-n", space, "link", "set", end, "mtu", "9000", "up"], check=True)
             seconds = packets / rate + 12
-            listen = ["ip", "netns", "exec", there, sys.executable, str(Path(__file__).resolve()), "--receiver", "wrr0", "--small", str(folder / "small.pcap"), "--seconds", str(seconds)]  # fmt: skip
+            listen = ["nice", f"--adjustment={nice}", "ip", "netns", "exec", there, sys.executable, str(Path(__file__).resolve()), "--receiver", "wrr0", "--small", str(folder / "small.pcap"), "--seconds", str(seconds)]  # fmt: skip
             process = subprocess.Popen(listen, stdout=subprocess.PIPE, text=True)
             assert process.stdout is not None
             assert process.stdout.readline().strip() == "ready"
@@ -283,7 +284,7 @@ def live_part(packets: int, rate: int) -> dict[str, Any]:
             for space, _ in spaces:
                 subprocess.run(["ip", "netns", "del", space], check=False)
     number = {key: float(m.group(1)) for key, pattern in (("sent", r"Successful packets:\s+(\d+)"), ("failed", r"Failed packets:\s+(\d+)"), ("pps", r"([\d.]+) pps")) if (m := re.search(pattern, said))}  # fmt: skip
-    return {"asked_pps": rate, "tcpreplay": number, "receiver": heard, "load_before": load}
+    return {"asked_pps": rate, "nice": nice, "tcpreplay": number, "receiver": heard, "load_before": load}
 
 
 def memory_part(laps: int, packets: int) -> dict[str, Any]:
@@ -312,6 +313,76 @@ def memory_part(laps: int, packets: int) -> dict[str, Any]:
     return {"packets": laps * packets, "rows": rows, "cpu_s": used, "resident_mib": points, "growth_second_half_mib": points[-1] - points[half], "packets_second_half": (laps - half - 1) * packets}  # fmt: skip
 
 
+def rates_part(packets: int, repeats: int) -> dict[str, Any]:
+    """Packets per CPU-second of every schema, and records per CPU-second of every sensor's reader, in this process."""
+    import socket
+
+    from wardround.drivers.sources import feeds
+    from wardround.drivers.sources.eve import EveReader
+    from wardround.drivers.sources.zeek import ZeekReader
+    from wardround.traffic.ciciomt import CicFeatures
+    from wardround.traffic.flow import FlowFeatures
+    from wardround.traffic.flow_of_packets import FlowsOfPackets
+    from wardround.traffic.netflow import Collector
+    from wardround.traffic.netflow import decode as decode_netflow
+    from wardround.traffic.pkt import PacketFeatures
+
+    def timed(work: Any, count: int) -> float:
+        best = float("inf")
+        for _ in range(repeats):
+            before = time.process_time()
+            work()
+            best = min(best, time.process_time() - before)
+        return count / best
+
+    found: dict[str, Any] = {"packets": packets, "repeats": repeats, "per_cpu_s": {}}
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "all.pcap"
+        write_capture(path, records(Path(name)), packets)
+        extractors = {
+            "pkt-v1": PacketFeatures(),
+            "flow-v1 from packets": FlowsOfPackets(),
+            "ciciomt2024-v2 per device": CicFeatures(),
+        }
+        for label, extractor in extractors.items():
+            found["per_cpu_s"][label] = timed(lambda e=extractor: sum(map(len, feeds.pcap(path, e))), packets)
+    n = 20_000
+    moment = "2026-01-01T00:00:{:02d}.{:06d}+0000"
+    flow = {"pkts_toserver": 7, "pkts_toclient": 5, "bytes_toserver": 900, "bytes_toclient": 700}
+    eve = [
+        json.dumps({"timestamp": moment.format(i % 60, i), "event_type": "flow", "src_ip": f"10.0.{i % 4}.{i % 200}", "src_port": 1024 + i, "dest_ip": "10.0.0.250", "dest_port": 1883, "proto": "TCP", "app_proto": "mqtt", "flow": flow | {"start": moment.format(i % 60, i), "end": moment.format(i % 60, i)}, "tcp": {"tcp_flags_ts": "1b", "tcp_flags_tc": "1b"}}).encode()
+        for i in range(n)
+    ]  # fmt: skip
+    fields = ["ts", "uid", "id.orig_h", "id.orig_p", "id.resp_h", "id.resp_p", "proto", "service", "duration", "orig_bytes", "resp_bytes", "conn_state", "orig_pkts", "orig_ip_bytes", "resp_pkts", "resp_ip_bytes"]  # fmt: skip
+    zeek = ["\t".join(["#fields", *fields]).encode()]
+    zeek += [f"1700000000.{i:06d}\tC{i}\t10.0.{i % 4}.{i % 200}\t{1024 + i}\t10.0.0.250\t1883\ttcp\tmqtt\t1.5\t90\t70\tSF\t7\t900\t5\t700".encode() for i in range(n)]  # fmt: skip
+    shape = ((8, 4), (12, 4), (7, 2), (11, 2), (4, 1), (6, 1), (2, 4), (1, 4), (22, 4), (21, 4))
+    learn = struct.pack(">HHHH", 0, 8 + 4 * len(shape), 300, len(shape)) + b"".join(
+        struct.pack(">HH", *each) for each in shape
+    )
+    row = (
+        socket.inet_aton("10.0.0.1")
+        + socket.inet_aton("10.0.0.2")
+        + struct.pack(">HHBBIIII", 40000, 1883, 6, 27, 7, 900, 1000, 2000)
+    )
+    datagram = (
+        struct.pack(">HHIIII", 9, 31, 5000, 1_700_000_000, 1, 7) + struct.pack(">HH", 300, 4 + 30 * len(row)) + 30 * row
+    )
+    collector = Collector()
+    decode_netflow(collector, struct.pack(">HHIIII", 9, 1, 5000, 1_700_000_000, 1, 7) + learn, "x")
+    records_of = FlowFeatures()
+    flows = ZeekReader().read(zeek)
+    sensors = {
+        "Suricata EVE, flow events": lambda: EveReader().read(eve),
+        "Zeek conn.log, tab-separated": lambda: ZeekReader().read(zeek),
+        "NetFlow v9, 30 records a datagram": lambda: [decode_netflow(collector, datagram, "x") for _ in range(n // 30)],
+        "flow records to flow-v1": lambda: records_of.flush(records_of.update(records_of.init(), flows)[0]),
+    }
+    for label, work in sensors.items():
+        found["per_cpu_s"][label] = timed(work, n)
+    return found
+
+
 def machine() -> dict[str, Any]:
     info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     model = next(
@@ -323,10 +394,13 @@ def machine() -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--part", choices=("file", "live", "memory"))
+    parser.add_argument("--part", choices=("file", "live", "memory", "rates"))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--packets", type=int, default=500_000)
     parser.add_argument("--rate", type=int, default=60_000)
+    parser.add_argument(
+        "--nice", type=int, default=0, help="of receiver and sender in the live part, on a machine that others use"
+    )
     parser.add_argument("--laps", type=int, default=72)
     parser.add_argument("--subject", type=Path)
     parser.add_argument("--receiver")
@@ -344,7 +418,7 @@ def main() -> None:
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, cwd=ROOT
     ).stdout.strip()
     found |= {"machine": machine(), "date": datetime.now(UTC).date().isoformat(), "commit": commit}
-    parts = {"file": lambda: file_part(asked.packets, asked.repeats), "live": lambda: live_part(asked.packets, asked.rate), "memory": lambda: memory_part(asked.laps, asked.packets)}  # fmt: skip
+    parts = {"file": lambda: file_part(asked.packets, asked.repeats), "live": lambda: live_part(asked.packets, asked.rate, asked.nice), "memory": lambda: memory_part(asked.laps, asked.packets), "rates": lambda: rates_part(asked.packets, asked.repeats)}  # fmt: skip
     for name in [asked.part] if asked.part else list(parts):
         found[name] = parts[name]()
         RESULTS.write_text(json.dumps(found, indent=1) + "\n")
