@@ -30,6 +30,7 @@ from wardround.wire import decode, encode, message
 SECOND = 1_000_000_000
 MOST_PEERS = 16
 MOST_SUSPECTS = 20_000
+MOST_ADDRESSES = 65_536
 STORM = 8
 """So many new subjects with one and the same peer within a vote's span are one incident of that peer."""
 
@@ -204,9 +205,12 @@ class Incidents:
         self._next = 1
 
     def learn(self, address: str, device: str) -> None:
-        """``device`` uses ``address``."""
-        if address and address != device:
+        """``device`` uses ``address``. The newest ``MOST_ADDRESSES`` are known: a router uses every address beyond it."""
+        if address and address != device and self._names.get(address) != device:
+            self._names.pop(address, None)
             self._names[address] = device
+            if len(self._names) > MOST_ADDRESSES:
+                del self._names[next(iter(self._names))]
 
     def observe(self, findings: Sequence[Finding]) -> list[Change]:
         """Take in findings, in order of their windows' ends."""

@@ -1,51 +1,32 @@
 """From a site's store to what its detector knows: models in service, baselines, thresholds; and how calibration makes them.
 
 Calibration looks at the stored windows that are taken for normal: all in no incident, and those an operator called so. A window
-that alarmed but came to nothing counts too, otherwise each calibration would cut off the tail it is to measure. Of every device
-type the older two thirds teach the baseline and the newer third counts its scores, so no window is judged by what it taught.
+that alarmed but came to nothing counts too, otherwise each calibration would cut off the tail it is to measure.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from wardround.arrays import F32, I64
-from wardround.detect import drift
-from wardround.detect.baseline import LEAST, Baseline, learn
+from wardround.detect import calibration, drift
+from wardround.detect.baseline import LEAST
+from wardround.detect.calibration import Entry, Normal
 from wardround.detect.detector import MODELS, Budget, Detector, Knowledge
 from wardround.detect.scorer import Scorer
 from wardround.detect.thresholds import Calibration, counts
 from wardround.detect.vetting import Sample, Verdict, vet
 from wardround.drivers.store.site import Shelving, SiteStore, Stored
 from wardround.errors import DataError, DecodeError, UsageError
-from wardround.rng import stream
 from wardround.training.bundle import Bundle, from_safetensors, to_safetensors
 from wardround.wire import decode, encode, message
 
-ENOUGH_FOR_A_TYPE = 300
-"""Benign windows from which a device type gets a baseline of its own."""
 NEWEST = 50_000
 """Windows on which models are compared and counted."""
-MOST = 20_000
-"""Rows that a baseline is taught with."""
 CALIBRATIONS = "calibrations"
-
-
-@message(0x440F)
-@dataclass(frozen=True, eq=False)
-class Entry:
-    """``model``: SHA-256 of the bundle whose scores were counted, empty for detectors without one: counts of one model say
-    nothing of another.
-    """
-
-    detector: str
-    type: str
-    model: str
-    calibration: Calibration
 
 
 @message(0x4410)
@@ -100,31 +81,15 @@ def calibrate(store: SiteStore, budget: Budget, now: int, since: int = 0, seed: 
         raise DataError(
             f"{len(calm)} windows taken for normal in {store.folder}: calibration needs {LEAST}; watch longer"
         )
-    types = np.array(stored.type, dtype=object)[calm]
-    wanted = {"": calm} | {
-        str(t): calm[types == t] for t in sorted(set(types.tolist())) if (types == t).sum() >= ENOUGH_FOR_A_TYPE
-    }
-    baselines: dict[str, Baseline] = {}
-    entries: list[Entry] = []
     active = _active(store)
-    scorers = {slot: Scorer(bundle) for slot, (_, bundle) in active.items() if slot in MODELS}
-    for type_, rows in wanted.items():
-        taught, counted = _parts(rows)
-        baselines[type_] = learn(_some(stored.x[taught], seed, type_), seed)
-        scores = {"baseline": baselines[type_].scores(stored.x[counted])}
-        scores |= {slot: scorer.scores(stored.x[rows]) for slot, scorer in scorers.items()}
-        for detector, values in scores.items():
-            digest, bundle = active.get(detector, ("", None))
-            base = _calibration(bundle, budget.of(detector))
-            entries.append(Entry(detector, type_, digest, base.with_site(values)))
+    learnt = calibration.learn(Normal(stored.x[calm], tuple(stored.type[i] for i in calm)), active, budget, seed)
     with store.batch():
-        store.set_baselines(baselines)
-        store.put(CALIBRATIONS, encode(Calibrations(now, tuple(entries))))
+        store.set_baselines(learnt.baselines)
+        store.put(CALIBRATIONS, encode(Calibrations(now, learnt.entries)))
         store.changed()
-    thresholds = {f"{e.detector} {e.type or 'all devices'}": e.calibration.value for e in entries}
-    sizes = {type_ or "all devices": len(rows) for type_, rows in wanted.items()}
-    shifted = _drift(scorers, stored.x[calm])
-    return Calibrated(len(stored), len(calm), sizes, tuple(baselines), thresholds, shifted)
+    thresholds = {f"{e.detector} {e.type or 'all devices'}": e.calibration.value for e in learnt.entries}
+    shifted = _drift({slot: Scorer(bundle) for slot, (_, bundle) in active.items() if slot in MODELS}, stored.x[calm])
+    return Calibrated(len(stored), len(calm), learnt.sizes, tuple(learnt.baselines), thresholds, shifted)
 
 
 def offer(
@@ -176,12 +141,8 @@ def use(store: SiteStore, version: int, reason: str, budget: Budget | None = Non
     entries = [e for e in _saved(store) if e.detector != slot]
     calm = _calm(stored)
     if len(calm) >= LEAST:
-        scores = Scorer(bundle).scores(stored.x[calm])
-        types = np.array(stored.type, dtype=object)[calm]
-        base = _calibration(bundle, rate)
-        entries.append(Entry(slot, "", digest, base.with_site(scores)))
-        large = sorted({str(t) for t in types if (types == t).sum() >= ENOUGH_FOR_A_TYPE})
-        entries += [Entry(slot, type_, digest, base.with_site(scores[types == type_])) for type_ in large]
+        normal = Normal(stored.x[calm], tuple(stored.type[i] for i in calm))
+        entries += calibration.counted(slot, (digest, bundle), normal, rate)
     with store.batch():
         store.put(CALIBRATIONS, encode(Calibrations(0, tuple(entries))))
         store.changed()
@@ -220,15 +181,6 @@ def _calm(stored: Stored) -> I64:
     return np.flatnonzero(said | (stored.incident == 0))
 
 
-def _calibration(bundle: Bundle | None, rate: float) -> Calibration:
-    if bundle is None:
-        return Calibration(rate)
-    fixed = math.nan if bundle.threshold is None else bundle.threshold
-    if bundle.benign_scores is None:
-        return Calibration(rate, fixed=fixed)
-    return Calibration(rate, federation=bundle.benign_scores, fixed=fixed)
-
-
 def _drift(scorers: Mapping[str, Scorer], x: F32) -> dict[str, float]:
     """How far this site's normal windows lie from the federation's rows: of the model's inputs, and of its benign scores."""
     scorer = scorers.get("model") or scorers.get("guard")
@@ -243,19 +195,6 @@ def _drift(scorers: Mapping[str, Scorer], x: F32) -> dict[str, float]:
     if federation is not None:
         found = {"benign scores": drift.score_psi(counts(scorer.scores(x)), federation), **found}
     return found
-
-
-def _parts(rows: I64) -> tuple[I64, I64]:
-    """The older two thirds, the newer third."""
-    cut = max(LEAST, 2 * len(rows) // 3)
-    return rows[:cut], rows[cut:]
-
-
-def _some(x: F32, seed: int, type_: str) -> F32:
-    if len(x) <= MOST:
-        return x
-    chosen = stream(seed, "baseline rows", type_).choice(len(x), MOST, replace=False)
-    return x[np.sort(chosen)]
 
 
 def _sample(scorer: Scorer, x: F32, calm: I64, attack: I64) -> Sample:

@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -368,7 +368,7 @@ class SiteStore:
         except DecodeError as error:
             raise DataError(f"a baseline in {self.folder} is damaged ({error}): calibrate again") from error
 
-    def set_baselines(self, found: dict[str, Baseline]) -> None:
+    def set_baselines(self, found: Mapping[str, Baseline]) -> None:
         """Replace all baselines."""
         self._db.execute("DELETE FROM baselines")
         self._db.executemany("INSERT INTO baselines VALUES (?, ?)", [(t, b.to_bytes()) for t, b in found.items()])
