@@ -1,7 +1,7 @@
 """Calibration: from windows taken for normal to baselines by device type and thresholds by detector.
 
 Of every device type with enough windows the older two thirds teach the baseline and the newer third counts its scores, so no
-window is judged by what it taught. Models were trained elsewhere: all windows count their scores. The type "" is all devices together.
+window is judged by what it taught. Models were trained elsewhere: all windows count their scores. The type "" is all devices.
 What it does not do: know which windows are normal (drivers/store/knowledge.py).
 """
 
