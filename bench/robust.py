@@ -38,7 +38,7 @@ from wardround.federation.server import Server
 from wardround.rng import stream
 from wardround.traffic.table import Table
 
-OUT = Path(__file__).resolve().parent / "results" / "robust.json"
+OUT = Path(os.environ.get("WARDROUND_RESULTS", Path(__file__).resolve().parent / "results")) / "robust.json"
 ROUNDS, TAIL = 100, (0, 10, 20)
 DATA = {
     "ciciomt2024": '[data]\nuse = "ciciomt2024"\nlabels = "19class"\n',

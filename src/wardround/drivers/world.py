@@ -17,6 +17,7 @@ from wardround.config import Experiment
 from wardround.errors import ConfigError
 from wardround.federation.plan import Plan, Prepared, Schedule
 from wardround.federation.ring import priced
+from wardround.federation.root import RootRows
 from wardround.rng import stream
 from wardround.secagg.choice import PairwiseSum, PlainSum
 from wardround.secagg.parameters import largest_opened
@@ -107,6 +108,14 @@ def prices(experiment: Experiment, table: Table) -> Ring | None:
     if isinstance(choice, PairwiseSum):
         return Ring(choice.bits, largest_opened(invited, cohort))
     return priced(choice, invited, cohort)
+
+
+def root_rows(experiment: Experiment, world: World) -> RootRows | None:
+    """The server's root rows; None where it has none."""
+    if not len(world.root):
+        return None
+    table = world.table
+    return RootRows(experiment.root, table.x[world.root], table.y[world.root])
 
 
 def fingerprint(table: Table) -> str:

@@ -32,7 +32,7 @@ from wardround.federation.messages import Answer, Ask, AskErrors, AskMeasures, A
 from wardround.federation.participation import Participation
 from wardround.federation.pipeline import Carried, Moment
 from wardround.federation.plan import Plan, Prepared, prepare
-from wardround.federation.root import RootView
+from wardround.federation.root import RootRows, RootView
 from wardround.federation.rowview import rows_judged
 from wardround.federation.server_state import Exchange, OpenExchange, Outcome, ServerState, fresh, round_done
 from wardround.federation.step import Send, Step
@@ -75,6 +75,7 @@ class Server:
         self._open = Exchange(state.open) if state.open else None
         self._prepared: Prepared | None = prepare(plan, state.totals) if state.totals.size else None
         self._confirmed = set(state.prepared)
+        self._held: RootRows | None = None
         self._root: RootView | None = None
         self._verdicts: tuple[tuple[str, Verdict], ...] = ()
         self._known: tuple[int, Context] | None = None
@@ -176,9 +177,9 @@ class Server:
         """Summed counts of the newest measurement (measure.read); empty before the first."""
         return self._state.measures
 
-    def advise(self, root: RootView) -> None:
-        """Give the server its root set, once its statistics are known; after a restart again."""
-        self._root = root
+    def hold(self, root: RootRows) -> None:
+        """Give the server its root rows; after a restart again."""
+        self._held = root
 
     def context(self) -> Context:
         """What the rule may ask beside the rows in the round that is open; made once per round.
@@ -190,10 +191,12 @@ class Server:
         if self._known is not None and self._known[0] == s.exchange:
             return self._known[1]
         rng = stream(self._seed, "rule", s.round)
-        if self._root is None:
+        if self._held is None or self._prepared is None:
             if plan.rule.needs:
-                raise LocalProtocolError(f"rule {plan.rule.name} needs a root set: the driver must advise() the server")
+                raise LocalProtocolError(f"rule {plan.rule.name} needs a root set: the driver must hold() its rows")
             return Context(rng=rng)
+        if self._root is None or self._root.prepared is not self._prepared:
+            self._root = self._held.view(plan, self._prepared, self._seed)
         broadcast = plan.algorithm.broadcast(s.carried.algorithm, s.parameters.size)
         context = self._root.context(self.parameters, s.round, broadcast, rng)  # what clients train from
         self._known = (s.exchange, context)

@@ -117,6 +117,11 @@ def read_experiment(path: Path, settings: RunSettings) -> Experiment:
             f'{path.name}: [secagg] use = "{experiment.secagg.name}" does not run over Flower: its messages among committee and '
             f'clients need more exchanges than this driver has; set [secagg] use = "plain" (the server then sees each update)'
         )
+    if experiment.rule.needs:
+        raise ConfigError(
+            f"{path.name}: [rule] {experiment.rule.name} needs a root set at the server, which this driver does not give it: "
+            f"run over NATS (wardround serve), or choose another rule and leave [root] away"
+        )
     return experiment
 
 

@@ -28,13 +28,14 @@ from wardround.drivers.nats.result import write_result
 from wardround.drivers.nats.securing import Securing, kept_server
 from wardround.drivers.nats.state import State
 from wardround.drivers.sinks.health import Health, Snapshot
-from wardround.drivers.world import plan
+from wardround.drivers.world import build, plan, root_rows
 from wardround.errors import UsageError
 from wardround.events import Emit, Event, Note, RunDone, RunStarted, RunStopped
 from wardround.federation.buffered import server_for
 from wardround.federation.buffered_desk import in_front
 from wardround.federation.desk import Desk, PlainDesk
 from wardround.federation.plan import Plan
+from wardround.federation.root import RootRows
 from wardround.federation.secure_server import TURNS_PER_EXCHANGE
 from wardround.federation.server import Phase
 from wardround.federation.watch import Watch
@@ -80,10 +81,11 @@ def serve(asked: Serve, emit: Emit) -> bool:
     table = load(federation, asked.data)
     names = roster(federation, table)
     agreed = plan(federation, table)
-    del table  # the coordinator needs the schema; rows stay with gateways
+    root = root_rows(federation, build(federation, table)) if federation.root.size else None
+    del table  # the coordinator needs the schema and its own root rows; all others stay with gateways
     state = State(asked.folder)
     try:
-        process = _Process(asked, _Course(federation, agreed, names), state, emit)
+        process = _Process(asked, _Course(federation, agreed, names, root), state, emit)
         return asyncio.run(process.run())
     finally:
         state.close()
@@ -91,11 +93,12 @@ def serve(asked: Serve, emit: Emit) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class _Course:
-    """What is fixed for a run: the file, the plan made from it, the gateways' names."""
+    """What is fixed for a run: the file, the plan made from it, the gateways' names, the coordinator's own root rows."""
 
     federation: Federation
     plan: Plan
     names: tuple[str, ...]
+    root: RootRows | None
 
 
 class _Process:
@@ -103,6 +106,7 @@ class _Process:
         self._asked, self._state, self._sinks = asked, state, [emit]
         self._watch = Watch()
         self._federation, self._agreed, self._names = course.federation, course.plan, course.names
+        self._root = course.root
         self._digest = fingerprint(self._federation, self._names)
         self._saved = self._load()
         self._run_id = self._saved.run if self._saved else _run_id(self._federation)
@@ -191,6 +195,8 @@ class _Process:
             server = server_for(self._agreed).new(self._agreed, f.participation, self._names, f.seed)
         else:
             server = server_for(self._agreed).from_bytes(self._agreed, f.participation, self._names, f.seed, data)
+        if self._root is not None:
+            server.hold(self._root)
         if securing is None:
             return PlainDesk(server, self._names)
         return in_front(securing.desk(server, self._run_id, kept), self._names, TURNS_PER_EXCHANGE)

@@ -91,7 +91,6 @@ class BufferedFederation(Federation):
     def _gather(self) -> tuple[Event, ...]:
         """Who is on and idle begins to train; the clock moves until enough are ready, or nobody is left to wait for."""
         round_, server = self.server.round + 1, self._machine
-        self._advise()
         here = [peer for peer in self._reachable(round_, round_) if peer not in self._vanished]
         self._vanished.clear()
         step = server.begin(self.clock, here, PATIENCE_S)

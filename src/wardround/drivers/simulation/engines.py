@@ -28,6 +28,11 @@ def maker(model: Model, training: LocalTraining, classes: int) -> Callable[[int]
     return lambda inputs: TorchEngine(model, training, inputs, classes)
 
 
+def make(model: Model, training: LocalTraining, inputs: int, classes: int) -> Engine:
+    """The engine itself (``maker``)."""
+    return maker(model, training, classes)(inputs)
+
+
 def workers(asked: int) -> int:
     """Threads for training: as asked, or one per core this process may use."""
     return asked or len(os.sched_getaffinity(0))

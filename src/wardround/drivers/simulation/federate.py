@@ -21,7 +21,7 @@ from wardround.drivers.simulation import engines
 from wardround.drivers.simulation.attackers import Attackers
 from wardround.drivers.simulation.authenticated import Asked, Authenticated, Tolls
 from wardround.drivers.simulation.secure import Called, SecureSum
-from wardround.drivers.world import ClientRows, PreparedTable, World
+from wardround.drivers.world import ClientRows, PreparedTable, World, root_rows
 from wardround.errors import LocalProtocolError, RoundError
 from wardround.events import Emit, Event, Note, RoundDone
 from wardround.federation.buffered import server_for
@@ -30,9 +30,7 @@ from wardround.federation.client import Client, ClientState, LocalData
 from wardround.federation.coding import Coded
 from wardround.federation.messages import ANSWERS, Answer, Ask, Reply
 from wardround.federation.participation import Fate
-from wardround.federation.pipeline import only
 from wardround.federation.plan import Plan, Prepared
-from wardround.federation.root import RootView, training_of
 from wardround.federation.server import Phase, Server
 from wardround.federation.step import Send
 from wardround.rng import stream
@@ -104,7 +102,7 @@ class Federation:
         self._presence[:, sorted(self.late)] = False
         self._prepared: PreparedTable | None = None
         self._engine: Engine | None = None
-        self._advised = False
+        self._hold()
         choice = self.experiment.secagg
         self.secure = (
             None if isinstance(choice, PlainSum) else SecureSum(choice, self.world.names, self.experiment.seed)
@@ -138,7 +136,7 @@ class Federation:
         self.traffic = Traffic(saved.bytes_up, saved.bytes_down)
         seed, policy = self.experiment.seed, self.experiment.participation
         self.server = server_for(self.plan).from_bytes(self.plan, policy, self.world.names, seed, saved.server)
-        self._advised = False
+        self._hold()
         if self.secure is not None:
             self.secure.resume(saved.sums)
         if self.auth is not None:
@@ -175,7 +173,6 @@ class Federation:
         moment = self.server.exchange if self.server.phase is Phase.STATISTICS else round_
         present = self._presence[min(moment, len(self._presence) - 1)]
         auth, training = self.auth, self.server.phase is Phase.TRAINING
-        self._advise()
         reachable = self._reachable(moment, round_ if training else 0)
         step = self.server.begin(0.0, reachable, PATIENCE_S)
         fates = self._fates(step.send, round_, training)
@@ -222,18 +219,11 @@ class Federation:
         names = [name for name, on in zip(self.world.names, present, strict=True) if on]
         return names if auth is None else [name for name in names if auth.takes_part(name, training_round)]
 
-    def _advise(self) -> None:
-        """Give the server its root rows as soon as they can be prepared."""
-        if not len(self.world.root) or self._advised or self.server.prepared is None:
-            return
-        plan, seed = self.plan, self.experiment.seed
-        rows = self.prepared().rows(self.world.root)
-        training = training_of(plan.training, self.experiment.root, len(rows))
-        engine = engines.maker(plan.model, training, plan.classes)(self.prepared().x.shape[1])
-        if plan.model.unsupervised and plan.labels.benign is not None:
-            rows = only(rows, plan.labels.benign)
-        self.server.advise(RootView(plan, self.server.prepared, rows, engine, seed))
-        self._advised = True
+    def _hold(self) -> None:
+        """Give the server its root rows."""
+        root = root_rows(self.experiment, self.world)
+        if root is not None:
+            self.server.hold(replace(root, engine=engines.make))
 
     def _fates(self, sends: Sequence[Send[Ask]], round_: int, training: bool) -> dict[str, Fate]:
         invited = [peer for send in sends for peer in send.peers]
