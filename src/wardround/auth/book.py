@@ -164,8 +164,8 @@ class Book:
         session.replace_with(twin)
         return session.announced
 
-    def accept(self, session_id: bytes, record: bytes) -> Accepted:
-        """Count a record of the current round.
+    def accept(self, session_id: bytes, record: bytes, at: int | None = None) -> Accepted:
+        """Count a record of the current round, or of an earlier round ``at`` where nothing was announced to the device since.
 
         Raises:
             AuthError: no such session, its device may not take part, or the record was not sealed for this place.
@@ -173,20 +173,21 @@ class Book:
             RemoteProtocolError: this device has another record counted in this round.
         """
         session = self._live(session_id)
+        number = self._due_round(session, at)
         device_id, digest = session.device_id, kdf.digest("sha256", record)
         counted = self._counted.get(device_id)
-        if counted is not None and (counted.epoch, counted.round) >= (self.token.epoch, self.token.round):
+        if counted is not None and (counted.epoch, counted.round) >= (self.token.epoch, number):
             if not kdf.equal(counted.digest, digest):
-                raise RemoteProtocolError(f"a second, different record in round {self.token.round}")
+                raise RemoteProtocolError(f"a second, different record in round {number}")
             return Accepted(device_id, self.roster.weight(device_id), b"", counted.receipt, repeated=True)
         twin = session.copy()
-        twin.advance(self.token.round)
-        base = twin.model_hash if twin.sealed_round == self.token.round else self.token.model_hash
+        twin.advance(number)
+        base = twin.model_hash if twin.sealed_round == number else self.token.model_hash
         update = records.open_update(twin, base, record, self.token.max_bytes)
         signed = records.receipt(twin, record)
         _heal(twin, update)
         session.replace_with(twin)
-        self._counted[device_id] = CountedBytes(device_id, self.token.epoch, self.token.round, digest, signed)
+        self._counted[device_id] = CountedBytes(device_id, self.token.epoch, number, digest, signed)
         return Accepted(device_id, self.roster.weight(device_id), update.data, signed)
 
     def counted(self) -> tuple[CountedBytes, ...]:
@@ -217,6 +218,14 @@ class Book:
             book.admit(session)
         book.restore_counted(packed.counted)
         return book
+
+    def _due_round(self, session: Session, at: int | None) -> int:
+        """The round that a record of this session may be of."""
+        if at is None or at == self.token.round:
+            return self.token.round
+        if at > self.token.round or session.round != at or session.sealed_round != at:
+            raise DecodeError(f"a record of round {at} comes when round {self.token.round} was announced")
+        return at
 
     def _live(self, session_id: bytes) -> Session:
         session = self._sessions.get(session_id)

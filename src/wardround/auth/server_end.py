@@ -31,15 +31,18 @@ SERVED = Limits(
     device_per_minute=120.0, cookie_above=1024
 )  # behind a broker: peers are known by account, probation is frequent
 
+NONE = -(1 << 62)
+
 
 @message(0x4702)
 @dataclass(frozen=True)
 class ServerBytes:
-    """A server's end at rest; secret."""
+    """A server's end at rest; secret. ``roster``: the version of the roster it had, so that no restart takes an older one."""
 
     token: RoundToken
     run: str
     base: int
+    roster: int
     secret: bytes
     sessions: tuple[bytes, ...]
     counted: tuple[CountedBytes, ...]
@@ -83,8 +86,11 @@ class ServerEnd:
 
         Raises:
             DecodeError: damaged bytes.
+            RemoteProtocolError: ``roster`` is older than the one it had.
         """
         packed = decode(data, ServerBytes)
+        if roster.version < packed.roster:
+            raise RemoteProtocolError(f"the roster went back from version {packed.roster} to {roster.version}")
         name, epoch, base = run
         kept = packed.base if packed.run == name else max(packed.token.round, base)
         book = Book(identity.suite, roster, packed.token)
@@ -132,6 +138,10 @@ class ServerEnd:
         session = self._session(peer)
         return session.session_id if session else b""
 
+    def device_id(self, peer: str) -> bytes:
+        """Of the peer's session; empty: none."""
+        return self._peer.get(peer, b"")
+
     def live(self, peer: str) -> bool:
         """Whether a record can pass to and from ``peer`` now."""
         device = self._peer.get(peer)
@@ -177,8 +187,13 @@ class ServerEnd:
         self._stored[session.device_id] = session.copy()
         return record
 
-    def open(self, peer: str, record: bytes) -> Accepted:
-        """What ``peer`` answers in the current exchange.
+    def last_told(self, peer: str) -> int:
+        """The exchange that ``peer`` was told of last in its session; NONE: nothing yet."""
+        session = self._session(peer)
+        return NONE if session is None or session.sealed_round < 0 else session.sealed_round - self.base
+
+    def open(self, peer: str, record: bytes, exchange: int | None = None) -> Accepted:
+        """What ``peer`` answers in the current exchange, or in the earlier ``exchange`` that it was told of last.
 
         Raises:
             AuthError: no live session, or not sealed for this place.
@@ -187,7 +202,8 @@ class ServerEnd:
         session = self._session(peer)
         if session is None:
             raise AuthError(DENIED)
-        return self.book.accept(session.session_id, record)
+        at = None if exchange is None else self.position(exchange)
+        return self.book.accept(session.session_id, record, at)
 
     def settle(self) -> None:
         """The exchange is closed and its outcome stored: sessions and counted records as they stand are what to keep."""
@@ -197,7 +213,9 @@ class ServerEnd:
     def to_bytes(self) -> bytes:
         kept = [session for device, session in self._stored.items() if self.book.of_device(device) is not None]
         sessions = tuple(session.to_bytes() for session in kept)
-        return encode(ServerBytes(self.book.token, self.run, self.base, self.secret, sessions, self._counted))
+        return encode(
+            ServerBytes(self.book.token, self.run, self.base, self.roster.version, self.secret, sessions, self._counted)
+        )
 
     # --- the registry moves
 

@@ -175,6 +175,9 @@ class Town:
         self.received.append(found.body)
         return found
 
+    def barred(self) -> frozenset[str]:
+        return frozenset()
+
     async def settle(self) -> None:
         self.chaos.strike("server before settling")
         self.answers = []

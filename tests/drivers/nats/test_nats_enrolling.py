@@ -13,7 +13,7 @@ from wardround.auth.credential import Anchor
 from wardround.auth.suites import SUITES
 from wardround.auth.trust import Turn
 from wardround.drivers.nats import provisioning
-from wardround.drivers.nats.enrolling import EXPORT, Site, server_key
+from wardround.drivers.nats.enrolling import EXPORT, Place, server_key
 from wardround.drivers.nats.keys import COORDINATOR, KeyFolder
 from wardround.drivers.nats.provisioning import Asked, Enrol, answered, enrol, keys, public_keys
 from wardround.drivers.store.administering import Office
@@ -85,7 +85,7 @@ def test_a_gateway_enrols_over_files_and_can_join(machines: Machines) -> None:
     folder = KeyFolder(machines.gateway / "keys")
     assert sorted(p.name for p in folder.path.iterdir()) == [ANCHOR, "g00000.id", "g00000.nk"]
     assert {stat.S_IMODE((folder.path / n).stat().st_mode) for n in ("g00000.id", "g00000.nk")} == {0o600}
-    gateway = Site(folder, "icu", "g00000").gateway()
+    gateway = Place(folder, "icu", "g00000").gateway()
     assert gateway.member is not None
     assert gateway.credential.member == gateway.member.verifier.data
     # the coordinator learns of it by the signed export only, and so does its broker
@@ -171,10 +171,10 @@ def test_another_federation_is_refused_everywhere(machines: Machines, tmp_path: 
 def test_rotation_keeps_the_name_and_the_broker_key(machines: Machines) -> None:
     machines.take(machines.answer(machines.ask(machines.token())))
     folder = KeyFolder(machines.gateway / "keys")
-    before, seed = Site(folder, "icu", "g00000").gateway(), folder.seed("g00000")
+    before, seed = Place(folder, "icu", "g00000").gateway(), folder.seed("g00000")
     (token,) = Office(machines.registrar).rotate("icu", None)
     machines.take(machines.answer(machines.ask(token)))
-    after = Site(folder, "icu", "g00000").gateway()
+    after = Place(folder, "icu", "g00000").gateway()
     assert after.identity.device_id != before.identity.device_id
     assert folder.seed("g00000") == seed
     (line, *_) = Office(machines.registrar).finish(after.identity.device_id.hex() + "\n")

@@ -82,6 +82,12 @@ class PrivateBroker:
             )
         self._wait_until_up()
 
+    def reload(self, keys: KeyFolder, public: Mapping[str, str], gateways: Sequence[str]) -> None:
+        """Let the running child take in other accounts; who is connected stays connected."""
+        write_atomic(self._folder / "nats.conf", private(self._listen, keys, public, gateways).encode())
+        if self._child is not None:
+            self._child.send_signal(signal.SIGHUP)
+
     def stop(self) -> None:
         """End the child; it writes out what it holds."""
         if self._child is None:

@@ -7,6 +7,8 @@ A gateway's account holds five names and nothing else, each wired to its own pla
     body.B.N     request: part N of the body B                      -> direct get on stream WR_BODIES
     answer       request: store a part of this gateway's answer     -> wr.answer.TOKEN (stream WR_ANSWERS)
     here         a sign of life                                     -> wr.here.TOKEN
+    invite       the coordinator wants this gateway to authenticate <- wr.invite.TOKEN
+    knock        request: a message of the handshake                -> wr.knock.TOKEN, answered by the coordinator
 
 Why accounts and not subject permissions: a permission checks the subject that is published to, not the reply subject of
 a request, so a gateway could have JetStream answer onto another gateway's subject. Between accounts there is no such name.
@@ -82,6 +84,8 @@ def _exports(gateway: str) -> str:
     return "\n".join(
         [
             f'      {{stream: "wr.ask.{gateway}", {only}}}',
+            f'      {{stream: "wr.invite.{gateway}", {only}}}',
+            f'      {{service: "wr.knock.{gateway}", {only}}}',
             f'      {{service: "wr.answer.{gateway}", {only}}}',
             f'      {{service: "wr.here.{gateway}", {only}}}',
             f'      {{service: "$JS.API.DIRECT.GET.{ASKS}.wr.ask.{gateway}", {only}}}',
@@ -99,6 +103,8 @@ def _gateway(gateway: str, key: str) -> str:
             f"    users: [{{nkey: {key}}}]",
             "    imports: [",
             f'      {{stream: {{account: COORDINATOR, subject: "wr.ask.{gateway}"}}, to: "ask"}}',
+            f'      {{stream: {{account: COORDINATOR, subject: "wr.invite.{gateway}"}}, to: "invite"}}',
+            service(f"wr.knock.{gateway}", "knock"),
             service(f"wr.answer.{gateway}", "answer"),
             service(f"wr.here.{gateway}", "here"),
             service(f"$JS.API.DIRECT.GET.{ASKS}.wr.ask.{gateway}", "last"),

@@ -140,7 +140,7 @@ class Coordinator:
         again = self.ticks() + self.patience.repeat_s
         while not self._draining.is_set():
             now = self.ticks()
-            if now >= deadline or not self.desk.waiting:
+            if now >= deadline or not self.desk.waiting - self.port.barred():
                 return self.desk.expire(self.now())
             if now >= again:
                 self.counts.repeats += 1

@@ -41,8 +41,13 @@ EXPORT = "roster.export"
 FIRST_EPOCH = 1
 
 
+def passphrase() -> str:
+    """What opens this process's key files: WARDROUND_PASSPHRASE, or nothing."""
+    return os.environ.get("WARDROUND_PASSPHRASE", "")
+
+
 @dataclass(frozen=True)
-class Site:
+class Place:
     """One gateway's (or committee member's) place in a key folder: ``name`` as enrolled, ``owner`` as in file names."""
 
     keys: KeyFolder
@@ -163,7 +168,7 @@ class Lab:
             fresh = [each for each in members if not (self.keys.path / f"{each[1]}.id").exists()]
             for name, owner in fresh:
                 token = registry.issue_token(name, FOREVER, act(), os.urandom)
-                site = Site(self.keys, name, owner)
+                site = Place(self.keys, name, owner)
                 site.take(answer(registry, site.ask(token.text(), serves=True)))
                 yield site.identity_file
             self.registrar.export(registry)

@@ -20,12 +20,16 @@ MAX_PARTS = 4096  # 2 GiB
 @message(0x4E01)
 @dataclass(frozen=True)
 class Notice:
-    """To one peer: a message of ``turn`` of ``run`` waits; fetch ``parts`` parts of the body ``digest``."""
+    """To one peer: a message of ``turn`` of ``run`` waits; fetch ``parts`` parts of the body ``digest``.
+
+    ``record`` is the sealed word on that body for this peer alone (secured.py).
+    """
 
     run: str
     turn: int
     digest: bytes
     parts: int
+    record: bytes = b""
 
     def __post_init__(self) -> None:
         if not 1 <= self.parts <= MAX_PARTS or len(self.digest) != 32:
@@ -57,13 +61,14 @@ class Part:
 @message(0x4E03)
 @dataclass(frozen=True)
 class Presence:
-    """A gateway's sign of life; ``leaving``: it is going down and should not be invited."""
+    """A gateway's sign of life; ``leaving``: it is going down and should not be invited; ``session``: its session's id."""
 
     version: str
     run: str
     turn: int
     busy: bool
     leaving: bool
+    session: bytes = b""
 
 
 def digest_of(body: bytes) -> bytes:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -27,6 +28,8 @@ from wardround.drivers.nats.envelope import Assembly, Notice, Part, Presence, di
 from wardround.drivers.nats.keys import COORDINATOR, KeyFolder
 from wardround.drivers.nats.link import LinkError, connect
 from wardround.drivers.nats.port import Reply
+from wardround.drivers.nats.secured import ServerGuard
+from wardround.drivers.nats.state import DiskError
 from wardround.errors import RemoteProtocolError
 from wardround.federation.step import Send
 from wardround.wire import decode, encode
@@ -65,7 +68,14 @@ class Peer:
 class Hub:
     """The NATS port of one run; ``peers``: token by name, gateways and committee members."""
 
-    def __init__(self, run: str, peers: Mapping[str, str], heartbeat_s: float, holding: Holding = Holding()) -> None:
+    def __init__(
+        self,
+        run: str,
+        peers: Mapping[str, str],
+        heartbeat_s: float,
+        holding: Holding = Holding(),
+        guard: ServerGuard | None = None,
+    ) -> None:
         self._run, self._holding = run, holding
         self._silent_s = SILENT_BEATS * heartbeat_s
         self._peers = {name: Peer(name, its) for name, its in peers.items()}
@@ -74,6 +84,8 @@ class Hub:
         self._sent: dict[bytes, int] = {}  # bodies of the open turn: digest -> parts
         self._older: list[set[bytes]] = []  # bodies of turns before: digests
         self._turn = -1
+        self._guard = guard
+        self._due: dict[str, bytes] = {}  # each peer's body of the open turn: told again where it authenticates anew
         self._connection: Connection | None = None
         self.refused = 0
 
@@ -88,6 +100,7 @@ class Hub:
             for config in STREAMS.values():
                 await self._make(replace(config, num_replicas=self._holding.replicas))
             await self._connection.subscribe("wr.here.*", cb=self._on_here)
+            await self._connection.subscribe("wr.knock.*", cb=self._on_knock)
             await self._connection.subscribe("wr.answer.*", cb=self._on_answer, pending_bytes_limit=UNREAD_BYTES)
             await self._connection.flush()
         except (nats.errors.Error, OSError, TimeoutError) as error:
@@ -110,13 +123,10 @@ class Hub:
         try:
             if turn != self._turn:
                 await self._forget_bodies(turn)
-                self._turn, self._sent = turn, {}
+                self._turn, self._sent, self._due = turn, {}, {}
             for each in sends:
-                body = encode(each.message)
-                notice = await self._store_body(turn, body)
-                total += len(each.peers) * (len(body) + len(notice))
-                await self._gather([(f"wr.ask.{self._peers[peer].token}", notice) for peer in each.peers])
-        except (nats.errors.Error, OSError, TimeoutError) as error:
+                total += await self._carry(turn, encode(each.message), each.peers)
+        except (nats.errors.Error, OSError, TimeoutError, DiskError) as error:
             self._sent.clear()  # what the broker has is not known: store the bodies again
             raise LinkError(f"sending failed: {type(error).__name__}: {error}") from error
         return total
@@ -138,13 +148,23 @@ class Hub:
         if not self.connected():
             raise LinkError("the broker is away")
         try:
+            if self._guard is not None:
+                self._guard.settle()
             await self._js.purge_stream(ANSWERS)
+        except DiskError as error:
+            raise LinkError(f"sessions cannot be stored: {error}") from error
         except (nats.errors.Error, OSError, TimeoutError) as error:
             raise LinkError(f"settling failed: {type(error).__name__}") from error
 
     def present(self) -> frozenset[str]:
-        limit = time.monotonic() - self._silent_s
-        return frozenset(p.name for p in self._peers.values() if p.seen > limit and not (p.last and p.last.leaving))
+        """Peers that gave a sign of life lately, are not leaving, and may take part."""
+        limit, guard = time.monotonic() - self._silent_s, self._guard
+        here = [p.name for p in self._peers.values() if p.seen > limit and not (p.last and p.last.leaving)]
+        return frozenset(name for name in here if guard is None or guard.may(name))
+
+    def barred(self) -> frozenset[str]:
+        """Peers that were cut off since the exchange opened: their answers would be refused."""
+        return self._guard.barred if self._guard else frozenset()
 
     def connected(self) -> bool:
         return self._connection is not None and self._connection.is_connected
@@ -188,14 +208,36 @@ class Hub:
             for digest in self._older.pop(0) - set().union(*self._older):
                 await self._js.purge_stream(BODIES, subject=f"wr.body.{digest.hex()[:32]}.*")
 
-    async def _store_body(self, turn: int, body: bytes) -> bytes:
-        """Store a body unless this turn stored it already; returns its encoded notice."""
+    async def _carry(self, turn: int, body: bytes, peers: Sequence[str]) -> int:
+        """Store one body and tell ``peers`` of it; bytes sent. Who has no live session is invited first and told then."""
+        if self._guard is None:
+            notice = await self._store_body(turn, body)
+            told = [(f"wr.ask.{self._peers[peer].token}", encode(notice)) for peer in peers]
+        else:
+            sealed = self._guard.body(turn, body)
+            records = [(peer, self._guard.record(peer, sealed)) for peer in peers]
+            self._due |= dict.fromkeys(peers, body)
+            self._guard.store()
+            body, notice = sealed.data, await self._store_body(turn, sealed.data)
+            told = [
+                (f"wr.ask.{self._peers[peer].token}", encode(replace(notice, record=record)))
+                for peer, record in records
+                if record is not None
+            ]
+            for peer, record in records:
+                if record is None:
+                    await self._invite(self._peers[peer])
+        await self._gather(told)
+        return sum(len(body) + len(data) for _, data in told)
+
+    async def _store_body(self, turn: int, body: bytes) -> Notice:
+        """Store a body unless this turn stored it already; returns its notice."""
         digest, pieces = digest_of(body), split(body)
         notice = Notice(self._run, turn, digest, len(pieces))
         if digest not in self._sent or not await self._holds(notice):
             await self._gather([(f"wr.body.{notice.body}.{i}", piece) for i, piece in enumerate(pieces)])
             self._sent[digest] = len(pieces)
-        return encode(notice)
+        return notice
 
     async def _holds(self, notice: Notice) -> bool:
         """Does the broker still hold the body? (Its disk may have been lost since.)"""
@@ -233,6 +275,29 @@ class Hub:
             self.refused += 1
             return
         peer.seen = time.monotonic()
+        await self._invite(peer)
+
+    async def _invite(self, peer: Peer) -> None:
+        """Invite a peer to authenticate where it must."""
+        if self._guard is None or self._connection is None:
+            return
+        invitation = self._guard.invitation(peer.name, peer.last.session if peer.last else b"")
+        if invitation is not None:
+            with suppress(nats.errors.Error):
+                await self._connection.publish(f"wr.invite.{peer.token}", encode(invitation))
+
+    async def _on_knock(self, message: Msg) -> None:
+        peer = self._by_token.get(message.subject.rpartition(".")[2])
+        if peer is None or self._guard is None:
+            return
+        peer.seen = time.monotonic()
+        try:
+            reply, stands = self._guard.knock(peer.name, message.data)
+            await message.respond(encode(reply))
+            if stands and peer.name in self._due:
+                await self._carry(self._turn, self._due[peer.name], [peer.name])
+        except (nats.errors.Error, OSError, TimeoutError, LinkError, DiskError):
+            return  # away again: the coordinator repeats what stays unanswered
 
     async def _on_answer(self, message: Msg) -> None:
         self._take(message.subject, message.data)
@@ -244,6 +309,8 @@ class Hub:
         try:
             part = decode(data, Part)
             body = peer.answer.add(part) if part.run == self._run else None
+            if body is not None and self._guard is not None:
+                body = self._guard.opened(peer.name, part.turn, body)
         except RemoteProtocolError:
             self.refused += 1
             return

@@ -19,10 +19,12 @@ from typing import Any
 from wardround import __version__
 from wardround.drivers.nats.agent import Agent, FittingEngine, Site
 from wardround.drivers.nats.deployment import Federation, load, read, roster, token, unknown
+from wardround.drivers.nats.enrolling import Place, passphrase
 from wardround.drivers.nats.keys import KeyFolder
 from wardround.drivers.nats.link import LinkError
 from wardround.drivers.nats.log import PatientLog
 from wardround.drivers.nats.rows import own_rows
+from wardround.drivers.nats.secured import DeviceGuard
 from wardround.drivers.nats.securing import Securing
 from wardround.drivers.nats.shelving import ShelvingEngine
 from wardround.drivers.nats.spoke import Spoke
@@ -56,6 +58,14 @@ class Join:
     http: int | None = None
 
 
+@dataclass(frozen=True)
+class Part:
+    """One part of this process: its name at the broker, as enrolled, and how its machine is made for a run."""
+
+    name: str
+    make: Callable[[str, bytes | None], Answering]
+
+
 def join(asked: Join, emit: Emit) -> None:
     """Serve one gateway until SIGTERM or Ctrl-C; what it is training then it still answers (for DRAIN_S at most).
 
@@ -66,7 +76,7 @@ def join(asked: Join, emit: Emit) -> None:
     table = None if federation.broker.gateways else load(federation, asked.data)  # names in the file need no data
     names = roster(federation, table)
     del table
-    securing = Securing.of(federation, names, KeyFolder(asked.file.parent / federation.broker.keys))
+    securing = Securing.of(federation, names, KeyFolder(asked.file.parent / federation.broker.keys), passphrase())
     parts = _parts(asked, federation, names, securing, emit)
     states: list[State] = []
     try:
@@ -79,18 +89,18 @@ def join(asked: Join, emit: Emit) -> None:
 
 def _parts(
     asked: Join, federation: Federation, names: tuple[str, ...], securing: Securing | None, emit: Emit
-) -> dict[str, Callable[[str, bytes | None], Answering]]:
+) -> dict[str, Part]:
     """What this process is, by token: how the machine of each part is made for a run.
 
     Raises:
         UsageError: nobody has that name.
     """
-    found: dict[str, Callable[[str, bytes | None], Answering]] = {}
+    found: dict[str, Part] = {}
     if asked.name in names:
         index = names.index(asked.name)
-        found[token(index)] = _Gateway(asked, federation, index, securing, emit).machine
+        found[token(index)] = Part(asked.name, _Gateway(asked, federation, index, securing, emit).machine)
     for seat in securing.seats_of(asked.name) if securing is not None else ():
-        found[seat.token] = partial(securing.member, seat)  # type: ignore[union-attr]
+        found[seat.token] = Part(seat.peer, partial(securing.member, seat))  # type: ignore[union-attr]
     if not found:
         raise UsageError(unknown(asked.name, federation, names))
     return found
@@ -138,7 +148,7 @@ class _Process:
         self,
         asked: Join,
         federation: Federation,
-        parts: Mapping[str, Callable[[str, bytes | None], Answering]],
+        parts: Mapping[str, Part],
         states: Sequence[State],
         emit: Emit,
     ) -> None:
@@ -146,9 +156,19 @@ class _Process:
         path = asked.state / next(iter(parts)) / "log.jsonl"
         self._log = PatientLog(path, path.stat().st_size if path.exists() else None)
         self._agents = [
-            Agent(Spoke(owner), state, make, self._both, time.monotonic)
-            for (owner, make), state in zip(parts.items(), states, strict=True)
+            Agent(self._spoke(part.name, owner, state), state, part.make, self._both, time.monotonic)
+            for (owner, part), state in zip(parts.items(), states, strict=True)
         ]
+
+    def _spoke(self, name: str, owner: str, state: State) -> Spoke:
+        """A part's connection; every part has a session of its own.
+
+        Raises:
+            UsageError: it is not enrolled here.
+        """
+        keys = KeyFolder(self._asked.file.parent / self._federation.broker.keys)
+        end = Place(keys, name, owner, passphrase()).gateway().end()
+        return Spoke(owner, DeviceGuard(end, state.load("auth"), partial(state.save, "auth"), self._both))
 
     async def run(self) -> None:
         leave = asyncio.Event()

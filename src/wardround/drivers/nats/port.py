@@ -42,6 +42,10 @@ class Port(Protocol):
         """Peers that gave a sign of life lately."""
         ...
 
+    def barred(self) -> frozenset[str]:
+        """Peers cut off since the exchange opened (revoked, quarantined): nobody waits for them."""
+        ...
+
     def connected(self) -> bool:
         """Is the broker there?"""
         ...

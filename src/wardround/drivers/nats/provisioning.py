@@ -12,7 +12,7 @@ from wardround.auth.suites import Suite
 from wardround.config import nearest
 from wardround.drivers.nats.brokerconfig import accounts
 from wardround.drivers.nats.deployment import Federation, load, peers, read, roster, seats
-from wardround.drivers.nats.enrolling import EXPORT, Lab, Site, answer, server_key
+from wardround.drivers.nats.enrolling import EXPORT, Lab, Place, answer, server_key
 from wardround.drivers.nats.keys import COORDINATOR, KeyFolder, make
 from wardround.drivers.store.registrar import ANCHOR, Registrar, read_anchor, read_export
 from wardround.errors import UsageError
@@ -80,7 +80,7 @@ def enrol(asked: Enrol) -> Iterator[str]:
         raise UsageError(
             f"no gateway is named {asked.name!r}{nearest(asked.name, owners)}; there are {', '.join(owners)}"
         )
-    site = Site(folder, asked.name, owners[asked.name], asked.passphrase)
+    site = Place(folder, asked.name, owners[asked.name], asked.passphrase)
     serves = asked.committee or isinstance(federation.secagg, Lattice)  # its gateways sign, too
     if read_anchor(folder.path / ANCHOR).suite != _suite(federation).number:
         raise UsageError(
@@ -132,7 +132,7 @@ def enrolled_owners(federation: Federation, names: Sequence[str]) -> dict[str, s
     return found | ({COORDINATOR: COORDINATOR} if seats(federation, names) else {})
 
 
-def _at_once(asked: Enrol, site: Site, serves: bool) -> Iterator[str]:
+def _at_once(asked: Enrol, site: Place, serves: bool) -> Iterator[str]:
     registrar = Registrar(asked.registrar or Path())
     with closing(registrar.open(asked.passphrase)) as registry:
         gateway = site.take(answer(registry, site.ask(asked.token, serves)))

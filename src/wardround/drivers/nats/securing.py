@@ -40,7 +40,7 @@ class Securing:
     passphrase: str = ""
 
     @classmethod
-    def of(cls, federation: Federation, names: Sequence[str], keys: KeyFolder) -> Securing | None:
+    def of(cls, federation: Federation, names: Sequence[str], keys: KeyFolder, passphrase: str = "") -> Securing | None:
         """None where the file asks for plain sums.
 
         Raises:
@@ -49,7 +49,7 @@ class Securing:
         choice = federation.secagg
         if not isinstance(choice, Lattice):
             return None
-        return cls(federation, tuple(names), keys, choice, seats(federation, names))
+        return cls(federation, tuple(names), keys, choice, seats(federation, names), passphrase)
 
     def committee(self) -> Committee:
         """Who is on it, with everybody's verification keys.

@@ -1,6 +1,6 @@
 """`wardround serve`: the coordinator as a process. State folder, private broker, signals, log, result.
 
-STATE/coordinator/   state.db  log.jsonl  model.safetensors  result.json  nats.conf  nats.log  nats/
+STATE/coordinator/   authenticated.txt  state.db  log.jsonl  model.safetensors  result.json  nats.conf  nats.log  nats/
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,19 @@ from wardround.drivers.nats.broker import PrivateBroker
 from wardround.drivers.nats.brokerconfig import Listen
 from wardround.drivers.nats.coordinator import Coordinator, Patience
 from wardround.drivers.nats.deployment import Federation, fingerprint, load, peers, read, roster
+from wardround.drivers.nats.enrolling import EXPORT, passphrase
 from wardround.drivers.nats.hub import Holding, Hub
 from wardround.drivers.nats.keys import KeyFolder
 from wardround.drivers.nats.link import LinkError
 from wardround.drivers.nats.log import PatientLog
+from wardround.drivers.nats.provisioning import public_keys
 from wardround.drivers.nats.result import write_result
+from wardround.drivers.nats.secured import Authenticated, Papers, ServerGuard
 from wardround.drivers.nats.securing import Securing, kept_server
 from wardround.drivers.nats.state import State
 from wardround.drivers.sinks.health import Health, Snapshot
+from wardround.drivers.store.member_keys import read_server_key
+from wardround.drivers.store.registrar import ANCHOR, read_anchor
 from wardround.drivers.world import build, plan, root_rows
 from wardround.errors import UsageError
 from wardround.events import Emit, Event, Note, RunDone, RunStarted, RunStopped
@@ -119,21 +125,24 @@ class _Process:
         who, rules = peers(self._federation, self._names), self._agreed.asynchronous
         turns = 4 * (rules.oldest + 2) if rules.buffer else 1  # gateways may still fetch the bodies of so many turns
         holding = Holding(self._federation.broker.replicas, turns)
-        hub = Hub(self._run_id, who, self._federation.gateway.heartbeat_s, holding)
+        guard = self._guard(broker)
+        hub = Hub(self._run_id, who, self._federation.gateway.heartbeat_s, holding, guard)
         coordinator = self._coordinator(hub, log)
         health = self._health(coordinator, hub)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, coordinator.drain)
-        watching = loop.create_task(_watch(broker, self._start_broker, self._emit)) if broker else None
+        watching = [loop.create_task(guard.watch())]
+        if broker is not None:
+            watching.append(loop.create_task(_watch(broker, self._start_broker, self._emit)))
         try:
             await _opened(hub.open(self._federation.broker.servers, self._keys()))
             self._started(coordinator)
             await coordinator.run()
             self._ended(coordinator)
         finally:
-            if watching is not None:
-                watching.cancel()
+            for task in watching:
+                task.cancel()
             await hub.close()
             if broker is not None:
                 broker.stop()
@@ -154,8 +163,26 @@ class _Process:
         return broker
 
     def _start_broker(self, broker: PrivateBroker) -> None:
-        keys = self._keys()
-        broker.start(keys, keys.roster(), list(peers(self._federation, self._names).values()))
+        broker.start(*self._accounts())
+
+    def _accounts(self) -> tuple[KeyFolder, dict[str, str], list[str]]:
+        """Who may connect to the broker: the coordinator, and everybody who has enrolled."""
+        keys, owners = self._keys(), peers(self._federation, self._names)
+        public = public_keys(keys, owners)
+        return keys, public, [owner for owner in owners.values() if owner in public]
+
+    def _guard(self, broker: PrivateBroker | None) -> ServerGuard:
+        keys, state = self._keys(), self._state
+        anchor = read_anchor(keys.path / ANCHOR)
+        papers = Papers(anchor, read_server_key(keys.path / "server.key", anchor, passphrase()), keys.path / EXPORT)
+        guard = ServerGuard(papers, self._run_id, state.load("auth"), partial(state.save, "auth"), self._emit)
+
+        def changed() -> None:
+            if broker is not None:
+                broker.reload(*self._accounts())
+
+        guard.changed, guard.authenticated = changed, Authenticated(self._asked.folder / "authenticated.txt").add
+        return guard
 
     def _load(self) -> Saved | None:
         data = None if self._asked.new else self._state.load("coordinator")
@@ -188,7 +215,7 @@ class _Process:
     def _desk(self) -> Desk:
         """The machine, as the last checkpoint left it."""
         f, saved = self._federation, self._saved
-        securing = Securing.of(f, self._names, self._keys())
+        securing = Securing.of(f, self._names, self._keys(), passphrase())
         kept = kept_server(saved.machine) if saved is not None and securing is not None else None
         data = kept.server if kept is not None else saved.machine if saved is not None else None
         if data is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from wardround.auth.signers import open_signers
 from wardround.drivers.nats.deployment import Seat
-from wardround.drivers.nats.enrolling import Site
+from wardround.drivers.nats.enrolling import Place
 from wardround.drivers.nats.keys import COORDINATOR, KeyFolder
 from wardround.drivers.store.registrar import ANCHOR, SIGNERS, read_anchor
 from wardround.errors import RemoteProtocolError, UsageError
@@ -27,7 +27,7 @@ def signer(folder: KeyFolder, name: str, owner: str, passphrase: str = "") -> Si
     Raises:
         UsageError: it is not enrolled here, or enrolled without a signing key.
     """
-    key = Site(folder, name, owner, passphrase).gateway().member
+    key = Place(folder, name, owner, passphrase).gateway().member
     if key is None:
         raise UsageError(f"{name} enrolled without a signing key: enrol it again with --committee")
     return Signer(key.seed)

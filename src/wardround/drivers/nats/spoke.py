@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import nats
 from nats.aio.client import Client as Connection
@@ -11,6 +12,8 @@ from nats.aio.msg import Msg
 from wardround.drivers.nats.envelope import Notice, Presence, answer_parts, join
 from wardround.drivers.nats.keys import KeyFolder
 from wardround.drivers.nats.link import LinkError, connect, found, request, stored
+from wardround.drivers.nats.secured import DeviceGuard, Invitation, KnockReply
+from wardround.drivers.nats.state import DiskError
 from wardround.errors import RemoteProtocolError
 from wardround.wire import decode, encode
 
@@ -20,8 +23,9 @@ WINDOW = 4  # parts of a body that are under way at a time
 class Spoke:
     """The gateway ``owner``'s connection. The newest notice is what counts: an older one is never worth handling."""
 
-    def __init__(self, owner: str) -> None:
-        self._owner = owner
+    def __init__(self, owner: str, guard: DeviceGuard | None = None) -> None:
+        self._owner, self._guard = owner, guard
+        self._knocking = asyncio.Lock()
         self._connection: Connection | None = None
         self._newest: Notice | None = None
         self._news = asyncio.Event()
@@ -36,6 +40,7 @@ class Spoke:
         """
         self._connection = await connect(servers, keys, self._owner, self._on_back)
         await self._connection.subscribe("ask", cb=self._on_ask)
+        await self._connection.subscribe("invite", cb=self._on_invite)
         await self._connection.flush()
         await self._catch_up()
 
@@ -70,7 +75,8 @@ class Spoke:
         """The ask's encoded message, or None where the broker holds it no longer (its turn is over).
 
         Raises:
-            LinkError: the broker is away. RemoteProtocolError: what it holds is not what the notice names.
+            LinkError: the broker is away. RemoteProtocolError: what it holds is not what the notice names, or not sealed for
+                this gateway.
         """
         pieces: list[bytes] = []
         for first in range(0, notice.parts, WINDOW):
@@ -81,14 +87,18 @@ class Spoke:
                 if piece is None:
                     return None
                 pieces.append(piece)
-        return join(pieces, notice.digest)
+        data = join(pieces, notice.digest)
+        return data if self._guard is None else self._guard.open(notice.record, data)
 
     async def answer(self, run: str, turn: int, body: bytes) -> None:
         """Send an answer; it is stored when this returns.
 
         Raises:
-            LinkError: it may not be stored; sending again is safe.
+            LinkError, DiskError: it may not be stored; sending again is safe.
+            RemoteProtocolError: the session changed since the ask was opened; it comes again.
         """
+        if self._guard is not None:
+            body = self._guard.seal(body)
         for part in answer_parts(run, turn, body):
             stored(await request(self._nats, "answer", encode(part)))
 
@@ -96,6 +106,8 @@ class Spoke:
         """Give a sign of life; where the broker is away nobody misses it."""
         if self._connection is None or not self._connection.is_connected:
             return
+        if self._guard is not None:
+            presence = replace(presence, session=self._guard.session)
         try:
             await self._connection.publish("here", encode(presence))
             await self._connection.flush(2)
@@ -110,6 +122,21 @@ class Spoke:
 
     async def _on_ask(self, message: Msg) -> None:
         self._take(message.data)
+
+    async def _on_invite(self, message: Msg) -> None:
+        """Authenticate: M1, M2, M3. What goes wrong ends this handshake; the next sign of life brings another invitation."""
+        if self._guard is None or self._knocking.locked():
+            return
+        async with self._knocking:
+            try:
+                sent = self._guard.invited(decode(message.data, Invitation))
+                while sent:
+                    reply = decode((await request(self._nats, "knock", sent)).data, KnockReply)
+                    if not reply.data and not reply.refused:
+                        return
+                    sent = self._guard.replied(reply)
+            except (LinkError, DiskError, RemoteProtocolError) as error:
+                self._guard.failed(error)
 
     async def _on_back(self) -> None:
         self._catching_up = asyncio.get_running_loop().create_task(self._catch_up())

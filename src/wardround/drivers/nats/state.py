@@ -1,7 +1,7 @@
 """State as bytes in SQLite, on the disk when ``save`` returns: what a coordinator or a gateway must not lose.
 
 WAL with synchronous=FULL syncs the log at each commit, so a kill -9 or a power cut leaves the old value or the new one.
-One process owns a state folder: a lock file says so. One thread at a time uses it: the owner waits for each call.
+One process owns a state folder: a lock file says so. Threads take turns.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import threading
 from pathlib import Path
 
 from wardround.errors import UsageError
@@ -40,6 +41,7 @@ class State:
             raise UsageError(
                 f"another wardround process uses {folder}: stop it, or choose another folder with --state"
             ) from error
+        self._turn = threading.Lock()
         self._db = sqlite3.connect(folder / "state.db", isolation_level=None, check_same_thread=False)
         try:
             self._db.execute("PRAGMA journal_mode=WAL")
@@ -56,12 +58,14 @@ class State:
             DiskError: the disk did not take it; the old value stands.
         """
         try:
-            self._db.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (name, value))
+            with self._turn:
+                self._db.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (name, value))
         except sqlite3.OperationalError as error:
             raise DiskError(str(error)) from error
 
     def load(self, name: str) -> bytes | None:
-        row = self._db.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
+        with self._turn:
+            row = self._db.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
         return None if row is None else bytes(row[0])
 
     def forget(self, prefix: str, keep: str) -> None:
@@ -71,9 +75,10 @@ class State:
             DiskError: the disk did not take it; nothing is deleted.
         """
         try:
-            self._db.execute(
-                "DELETE FROM state WHERE substr(name, 1, ?) = ? AND name != ?", (len(prefix), prefix, keep)
-            )
+            with self._turn:
+                self._db.execute(
+                    "DELETE FROM state WHERE substr(name, 1, ?) = ? AND name != ?", (len(prefix), prefix, keep)
+                )
         except sqlite3.OperationalError as error:
             raise DiskError(str(error)) from error
 
