@@ -1,6 +1,6 @@
 """Packets per CPU-second from a capture file to scored windows, beside NFStream, Suricata and dpkt; live on a virtual cable; memory.
 
-    python bench/capture.py [--part file|live|memory|rates] [--repeats 3] [--packets 500000]
+    python bench/capture.py [--part file|live|steady|memory|rates] [--repeats 3] [--packets 500000]
 
 file    Public Ethernet captures of ../shared (Modbus, MQTT malformed and slow, an IoT set-up), one after another and looped to 500,000
         packets. Every contender is a process of its own, all in turn; the CPU time is the process's (children too) less that of
@@ -9,6 +9,7 @@ file    Public Ethernet captures of ../shared (Modbus, MQTT malformed and slow, 
         runmode single); dpkt parses to a dictionary of five-tuples.
 live    tcpreplay sends the same packets at 60,000 a second over a veth pair between two network namespaces (root); the
         receiver scores windows too.
+steady  The same for three minutes at 5,000 a second: resident memory every 5 seconds.
 rates   Packets per CPU-second of every schema, records per CPU-second of every sensor's reader, in one process.
 memory  36 million packets (the capture 72 times, times moved on) through windows and scorer: resident memory as it goes.
 
@@ -231,12 +232,20 @@ def receiver(interface: str, small: Path, seconds: float) -> None:
     end = time.monotonic() + seconds
     feed = feeds.iface(interface, PacketFeatures(), lambda: time.monotonic() > end)
     print("ready", flush=True)
-    before = time.process_time()
+    before, began = time.process_time(), time.monotonic()
+    points: list[float] = []
     for windows in feed:
         if len(windows):
             rows += len(score.decide(windows.x).score)
+        if time.monotonic() - began > 5 * len(points):
+            points.append(resident())
     used = time.process_time() - before
-    print(json.dumps({"packets": feed.stats.packets, "dropped": feed.stats.dropped, "malformed": feed.stats.malformed, "rows": rows, "cpu_s": used, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))  # fmt: skip
+    print(json.dumps({"resident_mib_every_5_s": points, "packets": feed.stats.packets, "dropped": feed.stats.dropped, "malformed": feed.stats.malformed, "rows": rows, "cpu_s": used, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))  # fmt: skip
+
+
+def resident() -> float:
+    """MiB of this process in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def live_part(packets: int, rate: int, nice: int) -> dict[str, Any]:
@@ -307,7 +316,7 @@ def memory_part(laps: int, packets: int) -> dict[str, Any]:
                 state, windows = extractor.update(state, replace(batch, time=batch.time + lap * span))
                 if len(windows):
                     rows += len(score.decide(windows.x).score)
-            points.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20)
+            points.append(resident())
         used = time.process_time() - before
     half = len(points) // 2
     return {"packets": laps * packets, "rows": rows, "cpu_s": used, "resident_mib": points, "growth_second_half_mib": points[-1] - points[half], "packets_second_half": (laps - half - 1) * packets}  # fmt: skip
@@ -394,7 +403,7 @@ def machine() -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--part", choices=("file", "live", "memory", "rates"))
+    parser.add_argument("--part", choices=("file", "live", "steady", "memory", "rates"))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--packets", type=int, default=500_000)
     parser.add_argument("--rate", type=int, default=60_000)
@@ -418,7 +427,7 @@ def main() -> None:
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, cwd=ROOT
     ).stdout.strip()
     found |= {"machine": machine(), "date": datetime.now(UTC).date().isoformat(), "commit": commit}
-    parts = {"file": lambda: file_part(asked.packets, asked.repeats), "live": lambda: live_part(asked.packets, asked.rate, asked.nice), "memory": lambda: memory_part(asked.laps, asked.packets), "rates": lambda: rates_part(asked.packets, asked.repeats)}  # fmt: skip
+    parts = {"file": lambda: file_part(asked.packets, asked.repeats), "live": lambda: live_part(asked.packets, asked.rate, asked.nice), "steady": lambda: live_part(5000 * 180, 5000, asked.nice), "memory": lambda: memory_part(asked.laps, asked.packets), "rates": lambda: rates_part(asked.packets, asked.repeats)}  # fmt: skip
     for name in [asked.part] if asked.part else list(parts):
         found[name] = parts[name]()
         RESULTS.write_text(json.dumps(found, indent=1) + "\n")

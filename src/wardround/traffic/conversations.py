@@ -154,23 +154,8 @@ def sums(placed: Placed, layout: Layout) -> Groups:
     key, half = found + low, len(first)
     out, into = which[:half], which[half:]
     result = np.zeros((len(key), layout.width))
-    parts = layout.parts
     for side, group in (("out", out), ("in", into)):
-        columns = result[:, parts[side]]
-        for i in range(by_talk.shape[1]):
-            columns[:, i] = np.bincount(group, by_talk[:, i], len(key))
-        device, last = (placed.source, placed.last_out) if side == "out" else (placed.target, placed.last_in)
-        packet_group = group[number]
-        columns[:, by_talk.shape[1] :] = _gaps(placed.time, device, last, packet_group, len(key))
-        second = (placed.time - placed.window * placed.length) // SECOND
-        result[:, parts[f"seconds {side}"]] = _joint(packet_group, second, (len(key), layout.seconds))
-        for name, codes in (("messages", p.message), ("labels", p.label)):
-            size = len(MESSAGES) if name == "messages" else layout.classes
-            some = np.flatnonzero((codes > 0) if name == "messages" else (codes >= 0) & (codes < size))
-            if len(some):
-                result[:, parts[name]] += _joint(packet_group[some], codes[some], (len(key), size))
-        weights = by_talk[:, 0]
-        result[:, parts["services"]] += _joint(group, talk.service, (len(key), len(SERVICES)), weights)
+        _add_side(result, placed, talk, (side, group, by_talk), layout)
     kept = key % placed.capacity != 0
     marks, owners = talk.marks(keys[:half], keys[half:])
     most, peer, ports, protocol, address = talk.ends(out, into, by_talk[:, 0], len(key))
@@ -187,6 +172,28 @@ def sums(placed: Placed, layout: Layout) -> Groups:
         protocol=protocol[kept],
         address=address[kept],
     )
+
+
+def _add_side(result: F64, placed: Placed, talk: _Talks, side: tuple[str, I64, F64], layout: Layout) -> None:
+    """Add one direction to ``result`` [g, width]: ``side`` is its name, each conversation's group, and sums by conversation."""
+    name, group, by_talk = side
+    parts, g, p = layout.parts, len(result), placed.packets
+    columns = result[:, parts[name]]
+    for i in range(by_talk.shape[1]):
+        columns[:, i] = np.bincount(group, by_talk[:, i], g)
+    device, last = (placed.source, placed.last_out) if name == "out" else (placed.target, placed.last_in)
+    of_packet = group[talk.number]
+    columns[:, by_talk.shape[1] :] = _gaps(placed.time, device, last, of_packet, g)
+    second = (placed.time - placed.window * placed.length) // SECOND
+    result[:, parts[f"seconds {name}"]] = _joint(of_packet, second, (g, layout.seconds))
+    for part, codes, some in (
+        ("messages", p.message, p.message > 0),
+        ("labels", p.label, (p.label >= 0) & (p.label < layout.classes)),
+    ):
+        rows, size = np.flatnonzero(some), parts[part].stop - parts[part].start
+        if len(rows):
+            result[:, parts[part]] += _joint(of_packet[rows], codes[rows], (g, size))
+    result[:, parts["services"]] += _joint(group, talk.service, (g, len(SERVICES)), by_talk[:, 0])
 
 
 def _asked(p: Packets) -> I64:

@@ -193,10 +193,7 @@ class FlowFeatures:
             return []
         device = device[np.argsort(state.devices.keys[device], kind="stable")]
         sums = state.sums[device]
-        marks, owners = unique_marks(
-            np.concatenate([np.empty(0, np.uint64), *state.marks]),
-            np.concatenate([np.empty(0, np.int64), *state.owners]),
-        )
+        marks, owners = _joined_marks(state.marks, state.owners)
         steps = 60 // self.step
         while state.past and state.past[0].number <= state.step - steps:
             state.past.popleft()
@@ -244,11 +241,26 @@ def _side(sums: F64, side: int) -> F64:
 
 def _add(state: FlowState, f: Flows, device: I64, side: int) -> None:
     """Count the records ``f`` for the end ``side`` (0: it began), the devices ``device`` [n]."""
+    group, numbers = dense(device)
+    state.busy[numbers] = 1
+    at = 2 * _N + side * _SECONDS
+    for i, column in enumerate(_sums(f, side)):
+        state.sums[numbers, side * _N + i] += np.bincount(group, column, len(numbers))
+    state.sums[numbers, at : at + _SECONDS] += _joint(group, f.start // SECOND % _SECONDS, (len(numbers), _SECONDS))
+    state.sums[numbers, -len(SERVICES) :] += _joint(group, f.service, (len(numbers), len(SERVICES)))
+    labelled = np.flatnonzero((f.label >= 0) & (f.label < state.classes))
+    np.add.at(state.labels, (device[labelled], f.label[labelled]), 1)
+    _largest(state, f, (group, numbers), side)
+    _mark(state, f, device, side)
+
+
+def _sums(f: Flows, side: int) -> list[Array]:
+    """The columns ``_SUMS`` [n] of each record, seen from the end ``side``."""
     sent, received = (f.packets_out, f.packets_in) if side == 0 else (f.packets_in, f.packets_out)
     bytes_sent, bytes_received = (f.bytes_out, f.bytes_in) if side == 0 else (f.bytes_in, f.bytes_out)
     icmp = (f.protocol == ICMP) | (f.protocol == ICMPV6)
     udp, packets = f.protocol == UDP, f.packets_out + f.packets_in
-    columns = [
+    return [
         np.ones(len(f)),
         (f.state == ATTEMPT) | (f.state == REJECTED),
         f.state == RESET,
@@ -265,25 +277,25 @@ def _add(state: FlowState, f: Flows, device: I64, side: int) -> None:
         packets * udp,
         packets * icmp,
     ]
-    group, numbers = dense(device)
-    state.busy[numbers] = 1
-    sums = state.sums
-    for i, column in enumerate(columns):
-        sums[numbers, side * _N + i] += np.bincount(group, column, len(numbers))
-    at = 2 * _N + side * _SECONDS
-    sums[numbers, at : at + _SECONDS] += _joint(group, f.start // SECOND % _SECONDS, (len(numbers), _SECONDS))
-    sums[numbers, -len(SERVICES) :] += _joint(group, f.service, (len(numbers), len(SERVICES)))
-    labelled = np.flatnonzero((f.label >= 0) & (f.label < state.classes))
-    np.add.at(state.labels, (device[labelled], f.label[labelled]), 1)
-    peer = f.target if side == 0 else f.source
+
+
+def _largest(state: FlowState, f: Flows, groups: tuple[I64, I64], side: int) -> None:
+    """Remember the end of each device's record with most packets."""
+    group, numbers = groups
+    packets, peer = f.packets_out + f.packets_in, f.target if side == 0 else f.source
     rank = np.argsort(packets, kind="stable")
     best = np.zeros(len(numbers), np.int64)
     best[group[rank]] = rank
     better = packets[best] > state.most[numbers]
-    at_, row = numbers[better], best[better]
+    at, row = numbers[better], best[better]
     ports = (f.target_port, f.source_port) if side == 0 else (f.source_port, f.target_port)
-    state.most[at_], state.peer[at_], state.protocol[at_] = packets[row], peer[row], f.protocol[row]
-    state.port[at_], state.own_port[at_] = ports[0][row], ports[1][row]
+    state.most[at], state.peer[at], state.protocol[at] = packets[row], peer[row], f.protocol[row]
+    state.port[at], state.own_port[at] = ports[0][row], ports[1][row]
+
+
+def _mark(state: FlowState, f: Flows, device: I64, side: int) -> None:
+    """Remember which peers and ports each device met."""
+    peer = f.target if side == 0 else f.source
     port = f.target_port.astype(np.int64) | f.protocol.astype(np.int64) << 16
     for kind, thing, holds in (
         ((PEERS_OUT, PEERS_IN)[side], mix(peer[:, 0], peer[:, 1]), peer.any(1)),
@@ -296,6 +308,13 @@ def _add(state: FlowState, f: Flows, device: I64, side: int) -> None:
             state.owners.append(owners)
 
 
+def _joined_marks(marks: list[U64], owners: list[I64]) -> tuple[U64, I64]:
+    """All of them, each once."""
+    return unique_marks(
+        np.concatenate([np.empty(0, np.uint64), *marks]), np.concatenate([np.empty(0, np.int64), *owners])
+    )
+
+
 def _joint(group: I64, code: Array, shape: tuple[int, int]) -> F64:
     found = np.bincount(group * shape[1] + code, minlength=shape[0] * shape[1])
     return found.reshape(shape).astype(np.float64)
@@ -306,9 +325,7 @@ def _minute(state: FlowState, device: I64) -> tuple[F64, I64]:
     total = np.zeros((state.devices.capacity, 2 * len(_LONG)))
     for step in state.past:
         total[step.device] += step.long
-    _, owners = unique_marks(
-        np.concatenate([step.marks for step in state.past]), np.concatenate([step.owners for step in state.past])
-    )
+    _, owners = _joined_marks([step.marks for step in state.past], [step.owners for step in state.past])
     return total[device], hosts.distinct_counts(device, owners)
 
 
