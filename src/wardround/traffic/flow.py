@@ -249,7 +249,8 @@ def _add(state: FlowState, f: Flows, device: I64, side: int) -> None:
     state.sums[numbers, at : at + _SECONDS] += _joint(group, f.start // SECOND % _SECONDS, (len(numbers), _SECONDS))
     state.sums[numbers, -len(SERVICES) :] += _joint(group, f.service, (len(numbers), len(SERVICES)))
     labelled = np.flatnonzero((f.label >= 0) & (f.label < state.classes))
-    np.add.at(state.labels, (device[labelled], f.label[labelled]), 1)
+    packets = np.maximum(f.packets_out + f.packets_in, 1)  # a flood may be one record of many packets
+    np.add.at(state.labels, (device[labelled], f.label[labelled]), packets[labelled])
     _largest(state, f, (group, numbers), side)
     _mark(state, f, device, side)
 

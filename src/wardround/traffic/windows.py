@@ -96,7 +96,8 @@ class Windows:
         peer, port, protocol: [n, 2], [n], [n] the other end that most packets of the window were exchanged with.
         own_port: [n] the device's own port in that exchange, 0 without ports.
         claims: ARP bindings seen since the last batch of windows (not one per window).
-        label_counts: [n, classes] labelled packets (or flows) of each class, where labels were given; else [n, 0].
+        label_counts: [n, classes] labelled packets of each class (of flows: their packets), where labels were given;
+            else [n, 0].
     """
 
     schema: Schema

@@ -50,7 +50,7 @@ class Capture:
         labels: ``binary``, ``6class`` or ``19class`` (the classes of CICIoMT2024); ``binary`` takes any other word for an attack.
         clients: what a natural client is: a ``capture`` file, or a ``device`` in it.
         share: a window is an attack's from this share of its packets on; with fewer (but some) it is left out.
-        packets: ... and from so many packets on (flow-v1: records).
+        packets: ... and from so many packets on.
         max_rows: at most so many rows of each class from each file, by a seeded sample; 0: all.
     """
 
