@@ -2,7 +2,7 @@
 
     draw_ward -> for each session: everyday + what the schedule says -> frames in order of time -> relays of spoofers
 
-Law: ``record`` depends on its plan, the ward's number and the seed alone; one ward never moves another.
+Law: ``record`` depends on its plan, the ward's number, the seed and the day alone; one ward never moves another.
 What it does not do: write files (files.py), make features (source.py).
 """
 
@@ -106,23 +106,23 @@ class Recording:
     sessions: tuple[tuple[int, int], ...]
 
 
-def record(plan: Plan, number: int, seed: int) -> Recording:
-    """Record ward ``number`` (0 .. wards + unseen - 1).
+def record(plan: Plan, number: int, seed: int, day: int = 0) -> Recording:
+    """Record a day of ward ``number`` (0 .. wards + unseen - 1): the same devices each day, other traffic.
 
     Raises:
         ValueError: the plan has no such ward.
     """
     if not 0 <= number < plan.wards + plan.unseen:
         raise ValueError(f"ward {number} of {plan.wards} + {plan.unseen}")
-    rng = stream(seed, "lab", number)
-    ward, payloads = draw_ward(number, plan.size, rng), Payloads()
+    ward, payloads = draw_ward(number, plan.size, stream(seed, "lab", number)), Payloads()
+    rng = stream(seed, "lab", number, "day", day)
     menu = _Menu(plan, number, rng)
     first = rng.uniform(0, 24 / plan.sessions)
     frames: list[Frames] = []
     happenings: list[Happening] = []
     sessions: list[tuple[int, int]] = []
     for session in range(plan.sessions):
-        start = (first + session * 24 / plan.sessions) % 24 * HOUR_S
+        start = (24 * day + (first + session * 24 / plan.sessions) % 24) * HOUR_S
         span = start, start + plan.minutes * 60
         stage = Stage(ward.hosts, payloads, EPOCH_NS, rng)
         everyday(stage, ward, span)
