@@ -23,13 +23,14 @@ from threadpoolctl import threadpool_limits
 
 from wardround import events
 from wardround.config import Experiment, check_robust, dump, parse
-from wardround.drivers.simulation import baselines, engines, environment, evaluate, personal, results
+from wardround.drivers.simulation import baselines, engines, environment, evaluate, personal, results, trial
 from wardround.drivers.simulation.attackers import Attackers
 from wardround.drivers.simulation.buffered import BufferedFederation
 from wardround.drivers.simulation.federate import Federation
 from wardround.drivers.simulation.strategies import simulated
 from wardround.drivers.sinks.jsonlog import JsonLog
 from wardround.drivers.sinks.report import write_report
+from wardround.drivers.sources.lab.source import seed_of
 from wardround.drivers.store.rundir import RunDir, create, to_json
 from wardround.drivers.world import World, build, fingerprint, plan
 from wardround.errors import DecodeError, UsageError
@@ -40,6 +41,7 @@ from wardround.federation.watch import Watch
 from wardround.rng import stream
 from wardround.traffic.root import missing
 from wardround.traffic.table import Table
+from wardround.training.bundle import from_safetensors
 
 
 @dataclass(frozen=True)
@@ -271,6 +273,7 @@ class _Run:
         metrics = results.metrics(federation, self.run, models)
         self.run.write_json("metrics.json", metrics)
         results.write_bundle(federation, self.run, metrics)
+        self._trial(noted, federation)
         score = metrics["models"]["federated"]["overall"]["macro_f1"] or 0.0
         seconds = time.perf_counter() - self._began
         self._emit(events.RunDone(self.run.id, self.experiment.rounds.count, score, seconds))
@@ -278,6 +281,19 @@ class _Run:
         if not (self.run.path / "timing.json").exists():  # a finished run that is resumed takes no time
             self.run.write_json("timing.json", self._times())
         write_report(self.run.path)
+
+    def _trial(self, noted: list[int], federation: Federation) -> None:
+        """The lab's trial, where the data source has one: trial.json."""
+        source = self.experiment.data
+        if not getattr(source, "trial", False) or (self.run.path / "trial.json").exists():
+            return
+        self._emit(events.StageStarted("trial", "the detector in an unseen ward"))
+        began = time.perf_counter()
+        model = from_safetensors((self.run.model / "model.safetensors").read_bytes())
+        found = trial.run(model, source, seed_of(stream(self.experiment.seed, "data")))
+        self.run.write_json("trial.json", found)
+        self._done("trial", began)
+        self._stop_if(noted, federation)
 
     def _stages(self, federation: Federation, emit: Emit) -> dict[str, Any]:
         wanted = self.experiment.evaluation

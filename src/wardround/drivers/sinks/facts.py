@@ -271,3 +271,29 @@ def _flat(table: Mapping[str, Any], before: str) -> list[tuple[str, str]]:
         else:
             rows.append((f"{before}{key}", DASH if value is None else str(value)))
     return rows
+
+
+def trial_rows(run: RunFiles) -> list[tuple[str, str, str, str]]:
+    """Each attack of the trial: name, events per second, seconds it lasted, delay of the first incident about it."""
+    return [
+        (
+            str(row["name"]),
+            fixed(row["events_per_s"], 1),
+            f"{fixed(row['end_s'] - row['start_s'], 0)} s",
+            "not found" if row["delay_s"] is None else f"{fixed(row['delay_s'], 1)} s",
+        )
+        for row in run.trial.get("attacks", ())
+    ]
+
+
+def trial_text(run: RunFiles) -> str:
+    """The trial in words."""
+    trial = run.trial
+    odd = sum(1 for each in trial["incidents"] if each["explained_by"] in {row["name"] for row in trial["oddities"]})
+    return (
+        f"{trial['found']} of {len(trial['attacks'])} attacks led to an incident while they lasted or within a minute after. "
+        f"{trial['false_incidents']} incidents had no attack behind them ({odd} of them one of the {len(trial['oddities'])} "
+        f"harmless oddities played in, far more than a real day has) in {fixed(trial['device_days'], 2)} device-days. "
+        f"The detector learned normal traffic from {trial['calm_windows']:,} windows of the ward's calm day; its false-alarm "
+        f"budget was {100 * trial['budget']:g} % of windows for all detectors together. Generated traffic, not captured."
+    )

@@ -1,4 +1,4 @@
-"""One wide picture of a run for a README: learning curve, confusion matrix, clients."""
+"""One wide picture of a run for a README: the trial's timeline where there is one, learning curve, confusion matrix, clients."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from wardround.drivers.sinks import figures_trial
 from wardround.drivers.sinks.figures_clients import FEW, HEAT, draw_ranked, worst_tenth
 from wardround.drivers.sinks.figures_style import INK, canvas, style
 from wardround.drivers.sinks.figures_training import learning_panel
@@ -25,17 +27,30 @@ def figure_png(run_folder: Path, path: Path) -> Path:
     """
     run = load(run_folder)
     with style():
-        figure, (curve, confusion, clients) = canvas(4.7, widths=(1.35, 1, 1), width=14.0)
+        figure, curve, confusion, clients = _panels(run)
         learning_panel(curve, run, "macro_f1")
         curve.set_title("macro-F1 over the rounds")
         curve.legend(loc="upper center", bbox_to_anchor=(0.45, -0.14), fontsize=8)
         _confusion(confusion, run)
-        _clients(clients, run)
+        if clients is not None:
+            _clients(clients, run)
         synthetic = "  (synthetic data)" if run.part("data").get("synthetic") else ""
         name = f"{run.metrics.get('experiment')}{synthetic}: {len(run.rows('clients')):,} clients"
         figure.suptitle(name, x=0.01, ha="left", fontsize=12, fontweight="bold")
         figure.savefig(path, format="png", dpi=150, facecolor="white", metadata={"Software": None})
     return path
+
+
+def _panels(run: RunFiles) -> tuple[Figure, Axes, Axes, Axes | None]:
+    """The figure with its panels for curve, confusion and clients (none where a whole site is the test), timeline above."""
+    if not run.trial:
+        figure, (curve, confusion, clients) = canvas(4.7, widths=(1.35, 1, 1), width=14.0)
+        return figure, curve, confusion, clients
+    figure = Figure(figsize=(14.0, 10.4), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(5.9, 4.5))
+    figures_trial.draw(above, run.trial)
+    curve, confusion = below.subplots(1, 2, width_ratios=(1.35, 1))
+    return figure, curve, confusion, None
 
 
 def _confusion(panel: Axes, run: RunFiles) -> None:

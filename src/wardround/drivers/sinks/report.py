@@ -55,10 +55,17 @@ def figure_png(run_folder: Path, path: Path) -> Path:
 def pictures(run: RunFiles) -> dict[str, Picture]:
     """The figures for which the run has numbers."""
     # Drawing takes half a second to import and only a finished run draws: the first round must not wait for it.
-    from wardround.drivers.sinks import figures_clients, figures_training
+    from wardround.drivers.sinks import figures_clients, figures_training, figures_trial
 
     found: dict[str, Picture] = {}
     add = partial(_add, found, run)
+    if run.trial:
+        add(
+            "timeline",
+            figures_trial.timeline,
+            "Shaded: what really happened, each attack once, from slow to saturating. The dashed line is the threshold "
+            "that the ward's own calm day gave. Incidents come from all detectors together, not from the model alone.",
+        )
     if run.rows("curve"):
         add(
             "learning",
@@ -140,7 +147,16 @@ def _alt_participation(run: RunFiles) -> str:
     return f"Invited clients by what became of them in {len(run.rows('rounds'))} rounds, {failed} of them failed."
 
 
+def _alt_timeline(run: RunFiles) -> str:
+    trial = run.trial
+    return (
+        f"Timeline of {fixed(trial.get('hours'), 1)} hours in an unseen ward: {trial.get('found')} of "
+        f"{len(trial.get('attacks', ()))} attacks found, {trial.get('false_incidents')} incidents without an attack."
+    )
+
+
 _ALT: dict[str, Callable[[RunFiles], str]] = {
+    "timeline": _alt_timeline,
     "learning": _alt_learning,
     "participation": _alt_participation,
     "steps": lambda _: "Mean training loss of the clients and length of the aggregated update, over the rounds.",

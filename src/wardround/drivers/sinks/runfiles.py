@@ -9,7 +9,7 @@ import json
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ MODELS = ("federated", "centralised", "local")
 
 @dataclass(frozen=True)
 class RunFiles:
-    """One run: its id, the parsed files, the experiment as text and the event log."""
+    """One run: its id, the parsed files, the experiment as text, the event log, the trial (empty: none was made)."""
 
     id: str
     metrics: Mapping[str, Any]
@@ -31,6 +31,7 @@ class RunFiles:
     environment: Mapping[str, Any]
     experiment: str
     log: tuple[Event, ...]
+    trial: Mapping[str, Any] = field(default_factory=dict)
 
     def overall(self, model: str) -> Mapping[str, Any] | None:
         """The test measures of ``federated``, ``centralised`` or ``local``; None if that model was not made."""
@@ -83,6 +84,7 @@ def load(folder: Path) -> RunFiles:
         environment=_json(folder / "environment.json"),
         experiment=_text(folder / "experiment.toml"),
         log=tuple(read(folder / "log.jsonl")) if (folder / "log.jsonl").is_file() else (),
+        trial=_json(folder / "trial.json"),
     )
 
 

@@ -53,6 +53,7 @@ class Plan:
         oddity_share: share of the time in which something harmless looks like one.
         exposure: Dirichlet concentration of attack families over wards; small makes wards differ more.
         held_out: a class or family (``Recon``, ``ARP_Spoofing``) that only the unseen wards suffer; empty: none.
+        rest_s: least time between two incidents of a ward.
     """
 
     wards: int = 8
@@ -64,6 +65,7 @@ class Plan:
     oddity_share: float = 0.15
     exposure: float = 1.0
     held_out: str = ""
+    rest_s: float = 0.0
 
     def __post_init__(self) -> None:
         for key, least in (("wards", 1), ("unseen", 0), ("sessions", 1)):
@@ -82,7 +84,8 @@ class Plan:
 @dataclass(frozen=True)
 class Happening:
     """An attack or oddity as it was recorded. ``label``: its class (``Benign`` for oddities); ``start``, ``end``: ns since
-    1970; ``actors`` and ``victim``: MAC addresses (an outsider's is the router's); ``rate``: its events per second.
+    1970; ``actors`` and ``victim``: MAC addresses (an outsider's is the router's), ``addresses``: IP addresses of both;
+    ``rate``: its events per second.
     """
 
     number: int
@@ -93,6 +96,7 @@ class Happening:
     rate: float
     actors: tuple[int, ...]
     victim: int
+    addresses: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +180,7 @@ def _schedule(ward: Ward, menu: _Menu, span: Span, rng: np.random.Generator) -> 
     at = span[0] + QUIET_S
     while unusual > 0:
         length = float(np.clip(np.exp(rng.normal(3.6, 0.5)), *DURATION_S))
-        at += float(rng.gamma(2.0, length * (1 - unusual) / unusual / 2))
+        at += max(plan.rest_s, float(rng.gamma(2.0, length * (1 - unusual) / unusual / 2)))
         if at + length > span[1] - 5:
             break
         name = menu.attack() if rng.random() < plan.attack_share / unusual else menu.oddity()
@@ -250,6 +254,7 @@ def _happening(ward: Ward, what: Incident, number: int) -> Happening:
         rate=what.rate,
         actors=tuple(int(mac[a]) for a in what.actors),
         victim=int(mac[what.victim.host]),
+        addresses=tuple(int(ward.hosts["ip"][host]) for host in (*what.actors, what.victim.host)),
     )
 
 

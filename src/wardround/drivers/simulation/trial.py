@@ -1,0 +1,208 @@
+"""The trial: the whole detector, with the model just trained, watches a ward that no gateway of the federation has seen.
+
+    a calm day of the ward -> baselines and thresholds (what ``wardround calibrate`` does)
+    another day, every attack in turn and harmless oddities -> scores, incidents -> delays, false incidents per device-day
+
+Packets, extractor and detector are those of ``wardround watch``. What the ward's own scanner does is on the allow-list, as
+it would be. Law: trial.json depends on experiment and seed alone.
+What it does not do: choose anything by what it finds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from wardround.arrays import F32, F64
+from wardround.detect.baseline import LEAST, Baseline, learn
+from wardround.detect.detector import Assessment, Budget, Detector, Knowledge
+from wardround.detect.findings import Allow
+from wardround.detect.incidents import Change, Policy
+from wardround.detect.measures import Attack, Days, Timeline, Told, timeline
+from wardround.detect.scorer import Scorer
+from wardround.detect.thresholds import Calibration
+from wardround.drivers.sources import feeds
+from wardround.drivers.sources.ciciomt2024 import CLASSES, FAMILY_OF
+from wardround.drivers.sources.lab import source
+from wardround.drivers.sources.lab.files import ip_text, mac_text
+from wardround.drivers.sources.lab.recording import Happening, Recording
+from wardround.traffic.pkt import PacketFeatures
+from wardround.traffic.windows import Windows, concat
+from wardround.training.bundle import Bundle
+
+FORMAT = 1
+PIECE = 1500
+"""Packets at a time: the detector's clock moves with them."""
+TYPE_ROWS, TAUGHT = 300, 4000
+"""Windows from which a device type has a baseline of its own; most that one is taught with."""
+GRACE_S = 60.0
+SECOND = 1e9
+
+
+@dataclass
+class _Seen:
+    """What the detector said, collected."""
+
+    told: list[Change] = field(default_factory=list)
+    time: list[float] = field(default_factory=list)
+    score: list[float] = field(default_factory=list)
+    marks: list[tuple[int, str]] = field(default_factory=list)
+    days: Days = field(default_factory=Days)
+
+
+def run(bundle: Bundle, settings: source.Lab, seed: int, budget: Budget | None = None) -> dict[str, Any]:
+    """Calibrate on a calm day, watch the attacked one; everything trial.json says."""
+    budget = budget or Budget()
+    found = source.days(settings, seed)
+    detector = Detector(Knowledge({"model": bundle}, budget=budget), _policy(found.attacked))
+    calm = [windows for windows, _ in _watch(detector, found.calm, settings.window_s)]
+    baselines, calibrations = calibrated(detector, concat(calm), bundle, budget)
+    detector.know(Knowledge({"model": bundle}, baselines, calibrations, budget))
+    detector.tick(int(found.attacked.sessions[0][0]))
+    seen = _Seen()
+    for windows, assessed in _watch(detector, found.attacked, settings.window_s):
+        _collect(seen, detector, windows, assessed)
+    return _record(found.attacked, seen, sum(len(w) for w in calm), budget)
+
+
+def calibrated(
+    detector: Detector, calm: Windows, bundle: Bundle, budget: Budget
+) -> tuple[Mapping[str, Baseline], Mapping[tuple[str, str], Calibration]]:
+    """Baselines and thresholds of a site from its calm windows: the older two thirds teach, the newer third counts."""
+    types = np.array([detector.inventory.get(name).kind for name in calm.devices], dtype=object)[calm.device]
+    scorer, baselines = Scorer(bundle), {}
+    calibrations: dict[tuple[str, str], Calibration] = {}
+    fixed = math.nan if bundle.threshold is None else bundle.threshold
+    for type_ in ("", *sorted(set(types.tolist()))):
+        x: F32 = calm.x[types == type_] if type_ else calm.x
+        if type_ and len(x) < TYPE_ROWS:
+            continue
+        cut = max(LEAST, 2 * len(x) // 3)
+        baselines[type_] = learn(x[: cut : -(-cut // TAUGHT)], 1)
+        for name, scores, prior in (
+            ("baseline", baselines[type_].scores(x[cut:]), math.nan),
+            ("model", scorer.scores(x), fixed),
+        ):
+            calibrations[name, type_] = Calibration(budget.of(name), fixed=prior).with_site(scores)
+    return baselines, calibrations
+
+
+def _policy(recording: Recording) -> Policy:
+    """The hospital's scanner is known."""
+    ward = recording.ward
+    scanner = ip_text(int(ward.hosts["ip"][ward.outside("scanner")]))
+    reason = "the hospital's own scanner"
+    return Policy(allow=(Allow(device=scanner, reason=reason), Allow(peer=scanner, reason=reason)))
+
+
+def _watch(detector: Detector, recording: Recording, window_s: int) -> Iterator[tuple[Windows, Assessment]]:
+    """Every batch of windows with what the detector made of it."""
+    extractor = PacketFeatures(window_s, classes=len(CLASSES))
+    for windows in feeds.Feed(source.packets_of(recording, PIECE), extractor):
+        if len(windows) or len(windows.claims):
+            assessed = detector.observe(windows)
+            if len(windows):
+                detector.tick(int(windows.end.max()))
+            yield windows, assessed
+
+
+def _collect(seen: _Seen, detector: Detector, windows: Windows, assessed: Assessment) -> None:
+    seen.told += [change for change in assessed.changes if change.kind in {"opened", "reopened"}]
+    seen.days.observe(windows)
+    if not len(windows):
+        return
+    types = [detector.inventory.get(name).kind for name in windows.devices]
+    limit: F64 = np.array([detector.calibration("model", t).value for t in types])[windows.device]
+    margin = assessed.scores["model"] - limit
+    for end in np.unique(windows.end):
+        seen.time.append(float(end) / SECOND)
+        seen.score.append(float(np.nanmax(margin[windows.end == end])))
+    seen.marks += [(int(windows.end[row]), windows.name(row)) for row in np.flatnonzero(assessed.alarm).tolist()]
+
+
+def _record(recording: Recording, seen: _Seen, calm: int, budget: Budget) -> dict[str, Any]:
+    names, begin = source.names_of(recording), recording.sessions[0][0]
+    ward = recording.ward
+    names |= {ip_text(int(ward.hosts["ip"][d.host])): d.name for d in ward.devices}
+    attacks = [_attack(recording, h) for h in recording.happenings if h.label != "Benign"]
+    told = [Told(_opened(c), c.incident.subject, frozenset(c.incident.peers), c.incident.family) for c in seen.told]
+    found = timeline(attacks, told, seen.days.value, GRACE_S)
+    explained = _explained(recording, told)
+    return {
+        "format": FORMAT,
+        "ward": ward.name,
+        "devices": [d.name for d in ward.devices] + ["router"],
+        "packets": len(recording.frames),
+        "hours": (recording.sessions[0][1] - begin) / SECOND / 3600,
+        "calm_windows": calm,
+        "budget": budget.rate,
+        "device_days": found.device_days,
+        "attacks": [_told(recording, h, begin, delay) for h, delay in _with_delays(recording, found)],
+        "oddities": [_told(recording, h, begin, math.nan) for h in recording.happenings if h.label == "Benign"],
+        "incidents": [
+            {
+                "at_s": (t.time - begin) / SECOND,
+                "device": names.get(t.subject, t.subject),
+                "family": t.label,
+                "detector": c.finding.detector if c.finding else "",
+                "explained_by": why,
+            }
+            for t, c, why in zip(told, seen.told, explained, strict=True)
+        ],
+        "found": found.found.hits,
+        "false_incidents": found.false,
+        "false_per_device_day": found.false_per_device_day,
+        "score": [[round(t - begin / SECOND, 1), round(s, 3)] for t, s in zip(seen.time, seen.score, strict=True)],
+        "alarms": [[round((end - begin) / SECOND, 1), names.get(name, name)] for end, name in seen.marks],
+    }
+
+
+def _opened(change: Change) -> int:
+    return change.finding.end if change.finding is not None else change.incident.last_seen
+
+
+def _attack(recording: Recording, h: Happening) -> Attack:
+    return Attack(h.label, h.start, h.end, frozenset(_involved(recording, h)))
+
+
+def _involved(recording: Recording, h: Happening) -> set[str]:
+    """Names that an incident about ``h`` may carry: MAC and IP addresses of its actors and its victim."""
+    router = mac_text(int(recording.ward.hosts["mac"][recording.ward.router]))
+    macs = {mac_text(mac) for mac in (*h.actors, h.victim)}
+    spoofs = {router} if h.name == "ARP_Spoofing" else set()
+    return macs | {ip_text(ip) for ip in h.addresses} | spoofs
+
+
+def _with_delays(recording: Recording, found: Timeline) -> list[tuple[Happening, float]]:
+    attacks = [h for h in recording.happenings if h.label != "Benign"]
+    return [(h, delay) for h, (_, delay) in zip(attacks, found.delays, strict=True)]
+
+
+def _explained(recording: Recording, told: list[Told]) -> list[str]:
+    """The attack or oddity at the time and place of each incident; empty: nothing happened there."""
+    why = []
+    for t in told:
+        near = [h for h in recording.happenings if h.start <= t.time <= h.end + int(GRACE_S * SECOND)]
+        mine = [h for h in near if {t.subject, *t.peers} & _involved(recording, h)]
+        mine.sort(key=lambda h: h.label == "Benign")
+        why.append(mine[0].name if mine else "")
+    return why
+
+
+def _told(recording: Recording, h: Happening, begin: int, delay: float) -> dict[str, Any]:
+    names = source.names_of(recording)
+    actors = sorted({names.get(mac_text(mac), "outside") for mac in h.actors})
+    return {
+        "name": h.name,
+        "family": FAMILY_OF.get(h.name, ""),
+        "start_s": (h.start - begin) / SECOND,
+        "end_s": (h.end - begin) / SECOND,
+        "events_per_s": round(h.rate, 2),
+        "actors": actors,
+        "victim": names.get(mac_text(h.victim), ""),
+        "delay_s": None if math.isnan(delay) else round(delay, 2),
+    }
