@@ -21,6 +21,14 @@ SMALL = [
     "evaluation.centralised_epochs=1",
     "evaluation.local=false",
 ]
+SMALL_LAB = [
+    "data.wards=4",
+    "data.sessions=1",
+    "data.minutes=3",
+    "data.trial=false",
+    'split.leave_out=["surgery 1"]',
+    *SMALL[1:],
+]
 """The same path on less: what a page shows must work; its numbers are not checked here."""
 
 

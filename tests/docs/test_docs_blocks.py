@@ -11,6 +11,7 @@ from docs_pages import (  # type: ignore[import-not-found]
     PAGES,
     ROOT,
     SMALL,
+    SMALL_LAB,
     Block,
     blocks,
 )
@@ -22,8 +23,11 @@ WITH_BLOCKS = [p for p in PAGES if any(b.executed for b in blocks(p.read_text(en
 
 
 def small(text: str, name: str) -> str:
-    """An experiment on the synthetic hospital made small."""
-    return override(text, SMALL, name) if 'use = "hospital"' in text else text
+    """An experiment on generated data made small."""
+    for source, sets in (("hospital", SMALL), ("lab", SMALL_LAB)):
+        if f'use = "{source}"' in text:
+            return override(text, sets, name)
+    return text
 
 
 def folder(path: Path) -> Path:

@@ -77,17 +77,17 @@ def calibrated(
     scorer, baselines = Scorer(bundle), {}
     calibrations: dict[tuple[str, str], Calibration] = {}
     fixed = math.nan if bundle.threshold is None else bundle.threshold
+    known = Calibration(budget.of("model"), fixed=fixed)
+    if bundle.benign_scores is not None:
+        known = Calibration(budget.of("model"), federation=bundle.benign_scores, fixed=fixed)
     for type_ in ("", *sorted(set(types.tolist()))):
         x: F32 = calm.x[types == type_] if type_ else calm.x
         if type_ and len(x) < TYPE_ROWS:
             continue
         cut = max(LEAST, 2 * len(x) // 3)
         baselines[type_] = learn(x[: cut : -(-cut // TAUGHT)], 1)
-        for name, scores, prior in (
-            ("baseline", baselines[type_].scores(x[cut:]), math.nan),
-            ("model", scorer.scores(x), fixed),
-        ):
-            calibrations[name, type_] = Calibration(budget.of(name), fixed=prior).with_site(scores)
+        calibrations["baseline", type_] = Calibration(budget.of("baseline")).with_site(baselines[type_].scores(x[cut:]))
+        calibrations["model", type_] = known.with_site(scorer.scores(x))
     return baselines, calibrations
 
 

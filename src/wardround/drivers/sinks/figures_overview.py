@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -47,9 +48,9 @@ def _panels(run: RunFiles) -> tuple[Figure, Axes, Axes, Axes | None]:
         figure, (curve, confusion, clients) = canvas(4.7, widths=(1.35, 1, 1), width=14.0)
         return figure, curve, confusion, clients
     figure = Figure(figsize=(14.0, 10.4), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(5.9, 4.5))
-    figures_trial.draw(above, run.trial)
-    curve, confusion = below.subplots(1, 2, width_ratios=(1.35, 1))
+    parts: Any = figure.subfigures(2, 1, height_ratios=(5.9, 4.5))
+    figures_trial.draw(parts[0], run.trial)
+    curve, confusion = parts[1].subplots(1, 2, width_ratios=(1.35, 1))
     return figure, curve, confusion, None
 
 
