@@ -67,8 +67,10 @@ class Learnt:
         return {(e.detector, e.type): e.calibration for e in self.entries}
 
 
-def learn(normal: Normal, models: Mapping[str, tuple[str, Bundle]], budget: Budget, seed: int = 1) -> Learnt:
-    """Baselines, and thresholds of baselines and ``models`` (slot -> hash, bundle).
+def learn(
+    normal: Normal, models: Mapping[str, tuple[str, Bundle]], budget: Budget, seed: int = 1, *, most: int = MOST
+) -> Learnt:
+    """Baselines, each taught with ``most`` rows at most, and thresholds of them and of ``models`` (slot -> hash, bundle).
 
     Raises:
         ValueError: fewer than ``baseline.LEAST`` windows.
@@ -78,7 +80,7 @@ def learn(normal: Normal, models: Mapping[str, tuple[str, Bundle]], budget: Budg
     sizes: dict[str, int] = {}
     for type_, rows in _groups(normal).items():
         taught, after = _parts(rows)
-        baselines[type_] = baseline.learn(_some(normal.x[taught], seed, type_), seed)
+        baselines[type_] = baseline.learn(_some(normal.x[taught], (seed, type_), most), seed)
         own = Calibration(budget.of("baseline")).with_site(baselines[type_].scores(normal.x[after]))
         entries.append(Entry("baseline", type_, "", own))
         sizes[type_ or "all devices"] = len(rows)
@@ -121,8 +123,8 @@ def _parts(rows: I64) -> tuple[I64, I64]:
     return rows[:cut], rows[cut:]
 
 
-def _some(x: F32, seed: int, type_: str) -> F32:
-    if len(x) <= MOST:
+def _some(x: F32, name: tuple[int, str], most: int) -> F32:
+    if len(x) <= most:
         return x
-    chosen = stream(seed, "baseline rows", type_).choice(len(x), MOST, replace=False)
+    chosen = stream(name[0], "baseline rows", name[1]).choice(len(x), most, replace=False)
     return x[np.sort(chosen)]

@@ -11,20 +11,18 @@ What it does not do: choose anything by what it finds.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from wardround.arrays import F32, F64
-from wardround.detect.baseline import LEAST, Baseline, learn
+from wardround.arrays import F64
+from wardround.detect import calibration
 from wardround.detect.detector import Assessment, Budget, Detector, Knowledge
 from wardround.detect.findings import Allow
 from wardround.detect.incidents import Change, Policy
 from wardround.detect.measures import Attack, Days, Timeline, Told, timeline
-from wardround.detect.scorer import Scorer
-from wardround.detect.thresholds import Calibration
 from wardround.drivers.sources import feeds
 from wardround.drivers.sources.ciciomt2024 import CLASSES, FAMILY_OF
 from wardround.drivers.sources.lab import source
@@ -37,8 +35,8 @@ from wardround.training.bundle import Bundle
 FORMAT = 1
 PIECE = 1500
 """Packets at a time: the detector's clock moves with them."""
-TYPE_ROWS, TAUGHT = 300, 4000
-"""Windows from which a device type has a baseline of its own; most that one is taught with."""
+TAUGHT = 4000
+"""Windows a baseline is taught with at most: a demonstration must not last."""
 GRACE_S = 60.0
 SECOND = 1e9
 
@@ -60,8 +58,7 @@ def run(bundle: Bundle, settings: source.Lab, seed: int, budget: Budget | None =
     found = source.days(settings, seed)
     detector = Detector(Knowledge({"model": bundle}, budget=budget), _policy(found.attacked))
     calm = [windows for windows, _ in _watch(detector, found.calm, settings.window_s)]
-    baselines, calibrations = calibrated(detector, concat(calm), bundle, budget)
-    detector.know(Knowledge({"model": bundle}, baselines, calibrations, budget))
+    detector.know(learnt(detector, concat(calm), bundle, budget))
     detector.tick(int(found.attacked.sessions[0][0]))
     seen = _Seen()
     for windows, assessed in _watch(detector, found.attacked, settings.window_s):
@@ -69,26 +66,12 @@ def run(bundle: Bundle, settings: source.Lab, seed: int, budget: Budget | None =
     return _record(found.attacked, seen, sum(len(w) for w in calm), budget)
 
 
-def calibrated(
-    detector: Detector, calm: Windows, bundle: Bundle, budget: Budget
-) -> tuple[Mapping[str, Baseline], Mapping[tuple[str, str], Calibration]]:
-    """Baselines and thresholds of a site from its calm windows: the older two thirds teach, the newer third counts."""
-    types = np.array([detector.inventory.get(name).kind for name in calm.devices], dtype=object)[calm.device]
-    scorer, baselines = Scorer(bundle), {}
-    calibrations: dict[tuple[str, str], Calibration] = {}
-    fixed = math.nan if bundle.threshold is None else bundle.threshold
-    known = Calibration(budget.of("model"), fixed=fixed)
-    if bundle.benign_scores is not None:
-        known = Calibration(budget.of("model"), federation=bundle.benign_scores, fixed=fixed)
-    for type_ in ("", *sorted(set(types.tolist()))):
-        x: F32 = calm.x[types == type_] if type_ else calm.x
-        if type_ and len(x) < TYPE_ROWS:
-            continue
-        cut = max(LEAST, 2 * len(x) // 3)
-        baselines[type_] = learn(x[: cut : -(-cut // TAUGHT)], 1)
-        calibrations["baseline", type_] = Calibration(budget.of("baseline")).with_site(baselines[type_].scores(x[cut:]))
-        calibrations["model", type_] = known.with_site(scorer.scores(x))
-    return baselines, calibrations
+def learnt(detector: Detector, calm: Windows, bundle: Bundle, budget: Budget) -> Knowledge:
+    """What a site knows after a calm day."""
+    kinds = [detector.inventory.get(name).kind for name in calm.devices]
+    normal = calibration.Normal(calm.x, [kinds[number] for number in calm.device.tolist()])
+    found = calibration.learn(normal, {"model": ("", bundle)}, budget, most=TAUGHT)
+    return Knowledge({"model": bundle}, found.baselines, found.calibrations, budget)
 
 
 def _policy(recording: Recording) -> Policy:
