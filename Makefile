@@ -41,8 +41,8 @@ test: setup-dev setup-broker  ## all tests (under 12 minutes on 2 cores)
 kills: setup-dev setup-broker  ## the longer suite of kill -9 against real processes
 	WARDROUND_KILLS=40 $(BIN)/python -m pytest tests/e2e/test_e2e_nats.py -k kill_9
 
-netfaults: setup-dev setup-broker  ## loss, delay, partitions, a dead broker, a full disk under real processes (root)
-	WARDROUND_NETFAULTS=1 $(BIN)/python -m pytest -s tests/e2e/test_e2e_netfaults.py
+netfaults: setup-dev setup-broker  ## loss, delay, partitions, a dead broker, a full disk, a cluster that loses a broker, under real processes (root)
+	WARDROUND_NETFAULTS=1 $(BIN)/python -m pytest -s tests/e2e/test_e2e_netfaults.py tests/e2e/test_e2e_cluster.py
 
 lint: setup-dev
 	$(BIN)/ruff format --check src tests bench docs fuzz

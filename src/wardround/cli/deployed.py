@@ -29,6 +29,13 @@ def keys(
     data: Path | None = DATA,
     coordinator: bool = typer.Option(False, help="Make the coordinator's keys only, on its own machine."),
     broker_config: bool = typer.Option(False, help="Print the accounts block for a broker of your own."),
+    leaf: list[str] = typer.Option(
+        [], help="Print a hospital's leaf node: accounts and remotes of this gateway (repeat)."
+    ),
+    through: str = typer.Option(
+        "", help="With --leaf: where the cluster takes leaf nodes, tls://HOST:PORT, with commas."
+    ),
+    leaf_users: bool = typer.Option(False, help="Print the users that the cluster's brokers let in as leaf nodes."),
     passphrase: str = SECRET,
 ) -> None:
     """Make a federation's keys: all parties' at once on one machine (the lab), or only the coordinator's.
@@ -37,7 +44,9 @@ def keys(
     """
     from wardround.drivers.nats import provisioning
 
-    for line in provisioning.keys(provisioning.Asked(file, data, coordinator, broker_config, passphrase)):
+    for line in provisioning.keys(
+        provisioning.Asked(file, data, coordinator, broker_config, tuple(leaf), through, leaf_users, passphrase)
+    ):
         typer.echo(line)
 
 

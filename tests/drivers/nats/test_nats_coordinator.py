@@ -1,12 +1,17 @@
 """Nothing is lost: the coordinator's loop over a port where processes die, messages repeat, swap and vanish."""
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
+from wardround.drivers.nats.coordinator import Coordinator
 from wardround.drivers.nats.port import Reply
 from wardround.events import Measured, Note, RoundDone, RoundFailed
+from wardround.federation.messages import ASKS
+from wardround.wire import decode
 
 RUNS = 40
 KILLS = (
@@ -158,3 +163,49 @@ def test_a_drained_coordinator_goes_on_where_it_stopped(lab: Any) -> None:
     drained = lab.run(lab.town(0, 0.0, drain_at=frozenset({2, 9, 17, 30})))
     assert drained.starts == 5
     assert np.abs(drained.parameters - calm).max() < 1e-6
+
+
+def test_a_wall_clock_that_jumps_changes_nothing(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deadlines run on ticks; the wall clock goes a day forward, then two days back, in the middle of rounds."""
+    calm = lab.run(lab.town(0, 0.0))
+    jumps = iter([0.0, 0.0, 86_400.0, 86_400.0, 86_400.0, -86_400.0] + [-86_400.0] * 10_000)
+    made = Coordinator.__init__
+
+    def jumping(self: Coordinator, *given: Any, **named: Any) -> None:
+        right = named["now"]
+        made(self, *given, **{**named, "now": lambda: right() + next(jumps)})
+
+    monkeypatch.setattr(Coordinator, "__init__", jumping)
+    done = lab.run(lab.town(0, 0.0))
+    assert np.array_equal(done.parameters, calm.parameters)
+    rounds = [e for e in done.events if isinstance(e, RoundDone)]
+    assert all(0 <= e.seconds < 60 for e in rounds), "how long a round took is not read off the wall"
+    assert [e.answered for e in rounds] == [4, 4, 4, 4]
+
+
+def test_a_gateway_that_was_away_for_50_rounds_catches_up_with_one_message(
+    lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    federation, table, plan, names = lab.tiny()
+    long = replace(plan, schedule=replace(plan.schedule, rounds=56, measure_every=1000))
+    monkeypatch.setitem(lab.run.__globals__, "tiny", lambda: (federation, table, long, names))
+    name = names[1]
+    got: list[int] = []
+
+    def answer(town: Any, peer: str, body: bytes) -> Any:
+        asked: Any = decode(body, *ASKS)
+        if peer == name:
+            got.append(getattr(asked, "round", 0))
+        if not town.absent and getattr(asked, "round", 0) == 2 and peer != name:
+            town.absent = frozenset([name])
+        if getattr(asked, "round", 0) == 53:
+            town.absent = frozenset()
+        return lab.gateway(town, peer, body)
+
+    done = lab.run(lab.town(6, 0.0, answer=answer), wait_for=4)
+    rounds = [e for e in done.events if isinstance(e, RoundDone)]
+    back = next(r for r in got if r > 2)
+    assert back - max(r for r in got if r <= 2) > 50
+    assert got.count(back) == 1, "one message, and it answered"
+    assert rounds[back - 1].answered == 4
+    assert [e.offline for e in rounds].count(1) >= 50

@@ -22,8 +22,9 @@ from wardround.drivers.nats.serving import Saved
 from wardround.drivers.nats.state import DiskError, State
 from wardround.drivers.sinks.health import Health, Snapshot
 from wardround.drivers.sinks.jsonlog import JsonLog
+from wardround.drivers.sinks.jsonlog import read as read_log
 from wardround.drivers.strategies import full
-from wardround.errors import ConfigError, UsageError
+from wardround.errors import ConfigError, DataError, UsageError
 from wardround.events import RoundDone, RoundFailed
 from wardround.federation.server import Server
 from wardround.wire import encode
@@ -304,3 +305,56 @@ def test_doctor_finds_what_is_wrong_and_says_what_to_do(
 def test_tokens_are_fit_for_subjects() -> None:
     assert token(7) == "g00007"
     assert len({token(i) for i in range(200_000)}) == 200_000
+
+
+def test_a_leaf_node_gets_its_gateways_accounts_and_no_other(file: Path) -> None:
+    with pytest.raises(UsageError, match="no leaf yet"):
+        list(provisioning.keys(provisioning.Asked(file, leaf_users=True)))
+    list(provisioning.keys(provisioning.Asked(file)))
+    through = "tls://one:7422,tls://two"
+    name = "intensive care 1"
+    (block,) = provisioning.keys(provisioning.Asked(file, leaf=(name,), through=through))
+    (again,) = provisioning.keys(provisioning.Asked(file, leaf=(name,), through=through))
+    assert block == again, "a secret is made once"
+    assert "GATEWAY_g00000" in block
+    assert "GATEWAY_g00001" not in block
+    assert "imports" not in block
+    (users,) = provisioning.keys(provisioning.Asked(file, leaf_users=True))
+    word = users.split('password: "')[1].split('"')[0]
+    assert f"tls://g00000:{word}@one:7422" in block
+    assert f"tls://g00000:{word}@two:7422" in block
+    assert (file.parent / "keys" / "g00000.leaf").stat().st_mode & 0o077 == 0
+    with pytest.raises(UsageError, match="no gateway is named"):
+        list(provisioning.keys(provisioning.Asked(file, leaf=("nobody",), through=through)))
+    with pytest.raises(UsageError, match="should be tls://HOST:PORT"):
+        list(provisioning.keys(provisioning.Asked(file, leaf=(name,), through="nats://one")))
+
+
+def test_a_log_waits_for_its_disk_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from wardround.drivers.nats.log import PatientLog
+
+    log = PatientLog(tmp_path / "log.jsonl")
+    log(RoundFailed(1, 3, 0, 2, "x"))
+    full_disk = [True]
+    write = JsonLog.__call__
+
+    def refused(self: JsonLog, event: Any) -> None:
+        if full_disk[0]:
+            raise DataError("the disk is full")
+        write(self, event)
+
+    monkeypatch.setattr(JsonLog, "__call__", refused)
+    log(RoundFailed(2, 3, 0, 2, "x"))
+    log(RoundFailed(3, 3, 0, 2, "x"))
+    with pytest.raises(DiskError, match="full"):
+        log.position()
+    full_disk[0] = False
+    assert log.position() == (tmp_path / "log.jsonl").stat().st_size
+    log.close()
+    assert [e.round for e in read_log(tmp_path / "log.jsonl") if isinstance(e, RoundFailed)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("sets", "text"), [({"replicas": 2}, "1, 3 or 5"), ({"replicas": 3}, "cluster of your own")])
+def test_copies_need_a_cluster(sets: dict[str, int], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        Broker(**sets)  # type: ignore[arg-type]

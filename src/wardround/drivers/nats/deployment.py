@@ -22,6 +22,8 @@ from wardround.secagg.choice import PairwiseSum
 from wardround.secagg.parameters import Lattice
 from wardround.traffic.table import Table
 
+SEAT = " (committee)"  # what tells a member of the committee from the gateway of the same name
+
 
 @dataclass(frozen=True)
 class Broker:
@@ -174,7 +176,7 @@ class Seat:
 
     @property
     def peer(self) -> str:
-        return f"{self.holder} (committee)"
+        return f"{self.holder}{SEAT}"
 
     @property
     def token(self) -> str:

@@ -195,8 +195,11 @@ class Hub:
         """Make a stream, or give one that is there already its number of copies."""
         try:
             await self._js.add_stream(config)
-        except BadRequestError:
-            await self._js.update_stream(config)
+        except BadRequestError as refused:
+            try:
+                await self._js.update_stream(config)
+            except NotFoundError:  # it was not the number of copies: a cluster that is not whole yet, no room
+                raise refused from None
 
     async def _forget_bodies(self, turn: int) -> None:
         """Delete the bodies of turns that nobody fetches any more; when a run begins all of them."""

@@ -10,8 +10,9 @@ from pathlib import Path
 from wardround.auth.choice import NoAuth
 from wardround.auth.suites import Suite
 from wardround.config import nearest
+from wardround.drivers.nats import leaf
 from wardround.drivers.nats.brokerconfig import accounts
-from wardround.drivers.nats.deployment import Federation, load, peers, read, roster, seats
+from wardround.drivers.nats.deployment import SEAT, Federation, load, peers, read, roster, seats
 from wardround.drivers.nats.enrolling import EXPORT, Lab, Place, answer, server_key
 from wardround.drivers.nats.keys import COORDINATOR, KeyFolder, make
 from wardround.drivers.store.registrar import ANCHOR, Registrar, read_anchor, read_export
@@ -29,6 +30,9 @@ class Asked:
     data: Path | None = None
     coordinator: bool = False
     broker_config: bool = False
+    leaf: tuple[str, ...] = ()
+    through: str = ""
+    leaf_users: bool = False
     passphrase: str = ""
 
 
@@ -59,12 +63,27 @@ def keys(asked: Asked) -> Iterator[str]:
         made = [*make(folder, (), hosts), *server_key(folder, _suite(federation), asked.passphrase)]
         yield from (f"made {path}" for path in made)
         return
+    if asked.leaf_users:
+        yield leaf.users(folder)
+        return
     names = _names(federation, asked.data)
-    if asked.broker_config:
+    if asked.leaf:
+        owners = peers(federation, names)
+        wanted = [owners[name] for name in _at_leaf(asked.leaf, owners)]
+        yield leaf.configuration(folder, public_keys(folder, owners), wanted, asked.through.split(","))
+    elif asked.broker_config:
         owners = peers(federation, names)
         yield accounts(_complete(folder, owners), list(owners.values()))
     else:
         yield from _all(asked.file, folder, federation, names)
+
+
+def _at_leaf(names: Sequence[str], owners: Mapping[str, str]) -> list[str]:
+    """The gateways ``names`` and the committee's seats that sit with them."""
+    for name in names:
+        if name not in owners:
+            raise UsageError(f"no gateway is named {name!r}{nearest(name, owners)}; there are {', '.join(owners)}")
+    return [peer for peer in owners if peer in names or peer.removesuffix(SEAT) in names]
 
 
 def enrol(asked: Enrol) -> Iterator[str]:

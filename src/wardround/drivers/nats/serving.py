@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -47,7 +46,8 @@ from wardround.federation.server import Phase
 from wardround.federation.watch import Watch
 from wardround.wire import decode, encode, message
 
-OPEN_S = 15.0
+OPEN_S = 30.0
+AGAIN_S = 0.5
 WATCH_S = 0.2
 
 
@@ -136,7 +136,7 @@ class _Process:
         if broker is not None:
             watching.append(loop.create_task(_watch(broker, self._start_broker, self._emit)))
         try:
-            await _opened(hub.open(self._federation.broker.servers, self._keys()))
+            await _opened(hub, self._federation.broker.servers, self._keys())
             self._started(coordinator)
             await coordinator.run()
             self._ended(coordinator)
@@ -280,18 +280,23 @@ class _Process:
         self._emit(RunDone(self._run_id, server.round, score, time.monotonic() - self._began))
 
 
-async def _opened(opening: Awaitable[None]) -> None:
-    """Open the hub within OPEN_S, or say that the broker is not there.
+async def _opened(hub: Hub, servers: list[str], keys: KeyFolder) -> None:
+    """Open the hub within OPEN_S (a cluster elects its leader first), or say that the broker is not there.
 
     Raises:
         UsageError: no broker.
     """
-    try:
-        await asyncio.wait_for(opening, OPEN_S)
-    except (LinkError, TimeoutError) as error:
-        raise UsageError(
-            f"the broker cannot be used: {error or 'no answer'}; run: wardround doctor FEDERATION.toml"
-        ) from error
+    end = time.monotonic() + OPEN_S
+    while True:
+        try:
+            return await asyncio.wait_for(hub.open(servers, keys), max(AGAIN_S, end - time.monotonic()))
+        except (LinkError, TimeoutError) as error:
+            await hub.close()
+            if time.monotonic() + AGAIN_S > end:
+                raise UsageError(
+                    f"the broker cannot be used: {error or 'no answer'}; run: wardround doctor FEDERATION.toml"
+                ) from error
+        await asyncio.sleep(AGAIN_S)
 
 
 async def _watch(broker: PrivateBroker, start: Any, emit: Emit) -> None:

@@ -18,6 +18,7 @@ from wardround.errors import RemoteProtocolError
 from wardround.wire import decode, encode
 
 WINDOW = 4  # parts of a body that are under way at a time
+CATCH_UP_S = (0.05, 0.2, 0.5)
 
 
 class Spoke:
@@ -81,14 +82,21 @@ class Spoke:
         pieces: list[bytes] = []
         for first in range(0, notice.parts, WINDOW):
             numbers = range(first, min(first + WINDOW, notice.parts))
-            got = await asyncio.gather(*[request(self._nats, f"body.{notice.body}.{i}") for i in numbers])
-            for message in got:
-                piece = found(message)
+            for piece in await asyncio.gather(*[self._piece(notice, i) for i in numbers]):
                 if piece is None:
                     return None
                 pieces.append(piece)
         data = join(pieces, notice.digest)
         return data if self._guard is None else self._guard.open(notice.record, data)
+
+    async def _piece(self, notice: Notice, number: int) -> bytes | None:
+        """A part of the body; asked for again for a moment, because in a cluster a copy may not have caught up yet."""
+        for wait in CATCH_UP_S:
+            piece = found(await request(self._nats, f"body.{notice.body}.{number}"))
+            if piece is not None or self.superseded(notice):
+                return piece
+            await asyncio.sleep(wait)
+        return None
 
     async def answer(self, run: str, turn: int, body: bytes) -> None:
         """Send an answer; it is stored when this returns.
