@@ -49,6 +49,8 @@ measure_every = 2
 minimum = 2
 [secagg]
 use = "plain"
+[auth]
+use = "none"
 [evaluation]
 centralised = false
 local = false

@@ -261,6 +261,11 @@ def test_a_secure_sum_is_refused_by_both_ends(tmp_path: Path) -> None:
     assert not Keep(plain.state).checkpoint.exists()  # the next run is not stuck with the failed set-up
 
 
+def test_a_file_that_wants_the_handshake_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"\[auth\] does not run over Flower yet"):
+        Lab(tmp_path, "auth.use=x-wing").run()
+
+
 def test_nodes_that_are_not_clients(tmp_path: Path) -> None:
     """No partition-id, one that does not exist, one claimed twice: left out, said once, and the others go on."""
     nodes: list[Any] = [

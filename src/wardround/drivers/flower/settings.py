@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from wardround.auth.choice import NoAuth
 from wardround.config import Experiment, dump, override, parse
 from wardround.drivers.strategies import full
 from wardround.drivers.world import build
@@ -116,6 +117,11 @@ def read_experiment(path: Path, settings: RunSettings) -> Experiment:
         raise ConfigError(
             f'{path.name}: [secagg] use = "{experiment.secagg.name}" does not run over Flower: its messages among committee and '
             f'clients need more exchanges than this driver has; set [secagg] use = "plain" (the server then sees each update)'
+        )
+    if not isinstance(experiment.auth, NoAuth):
+        raise ConfigError(
+            f"{path.name}: [auth] does not run over Flower yet, so clients are who the SuperLink says they are: run over NATS "
+            f'(wardround serve), or say so in the file with [auth] use = "none"'
         )
     if experiment.rule.needs:
         raise ConfigError(
