@@ -34,7 +34,8 @@ FLOOR = 0.02
 LEAST = 60
 """Benign rows below which there is no baseline to speak of."""
 TRAINING = LocalTraining(epochs=60, batch_size=128, optimiser="adamw", learning_rate=0.003)
-_PART = 1024
+_PART = 128
+"""Rows at a time: the errors of all seeds stay in the cache, and memory does not grow with the batch."""
 
 
 @message(0x4404)
@@ -146,8 +147,10 @@ def learn(x: F32, seed: int, seeds: int = 3, hidden: Sequence[int] = (24, 8, 24)
         spread=np.ones(2),
         quantiles=np.nanquantile(raw, [0.05, 0.5, 0.95], axis=0).T.copy(),
     )
-    errors = _errors(draft, z)
-    usual = np.maximum(errors.mean(axis=1), 1e-3)
+    usual = np.zeros((seeds, f2))
+    for part in _parts(z):
+        usual += _errors(draft, part).sum(axis=1)
+    usual = np.maximum(usual / len(z), 1e-3)
     draft = replace(draft, usual=usual)
     views = _views(draft, z)
     place = np.median(views, axis=0)
@@ -189,19 +192,25 @@ def _autoencoders(z: F32, seed: int, seeds: int, hidden: tuple[int, ...]) -> F32
 
 
 def _errors(b: Baseline, z: F32) -> F64:
-    """Squared errors [k, n, 2f]."""
+    """Squared errors [k, n, 2f] of at most ``_PART`` rows."""
     k, f2 = b.parameters.shape[0], z.shape[1]
-    network = Network(Autoencoder(b.hidden).layers(f2, f2), b.parameters, None, min(_PART, max(1, len(z))))
-    found = np.empty((k, len(z), f2))
-    for at in range(0, len(z), _PART):
-        part = z[at : at + _PART]
-        outputs = network.forward(np.broadcast_to(part, (k, *part.shape)))
-        found[:, at : at + _PART] = np.square(outputs - part)
+    network = Network(Autoencoder(b.hidden).layers(f2, f2), b.parameters, None, max(1, len(z)))
+    outputs = network.forward(np.broadcast_to(z, (k, *z.shape)))
+    found: F64 = np.square(outputs - z, dtype=np.float64)
     return found
+
+
+def _parts(z: F32) -> list[F32]:
+    return [z[at : at + _PART] for at in range(0, len(z), _PART)]
 
 
 def _views(b: Baseline, z: F32) -> F64:
     """The two views [n, 2] on the scale of benign rows."""
+    found = [_some_views(b, part) for part in _parts(z)]
+    return np.concatenate(found) if found else np.zeros((0, 2))
+
+
+def _some_views(b: Baseline, z: F32) -> F64:
     errors = _errors(b, z)
     shape = np.log(np.maximum((errors / b.usual[:, None, :]).mean(2), 1e-12)).mean(0)
     centred = z.astype(np.float64)

@@ -168,9 +168,15 @@ class Incident:
 
     @property
     def family(self) -> str:
-        """The family most of the evidence is of; an anomaly only where nothing else is known."""
+        """The gravest family that a fifth of the leading evidence is of (ARP conflicts: one is enough), by severity, then by
+        count; an anomaly only where nothing else is known.
+        """
         known = [c for c in self.families if c.name != ANOMALY.name]
-        return max(known or self.families, key=lambda c: c.count).name if self.families else ANOMALY.name
+        if not known:
+            return ANOMALY.name
+        most = max(c.count for c in known)
+        grave = [c for c in known if 5 * c.count >= most or c.name == "arp-spoofing"]
+        return min(grave, key=lambda c: (FAMILIES[c.name].severity, -c.count)).name
 
     @property
     def id(self) -> str:

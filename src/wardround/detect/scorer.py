@@ -109,14 +109,21 @@ class Scorer:
         width = self.bundle.inputs if self.bundle.model.unsupervised else len(self.bundle.labels)
         return np.concatenate(parts) if parts else np.empty((0, width), dtype=np.float32)
 
+    def score_prepared(self, inputs: F32) -> F64:
+        """Attack score [n] of at most ``BATCH`` prepared rows [n, inputs + 1] whose last column is 1."""
+        with np.errstate(all="ignore"):
+            return self._score(inputs)
+
     def _scores(self, x: F32) -> F64:
         """Of at most ``BATCH`` rows."""
-        inputs = self._inputs(x)
+        return self._score(self._inputs(x))
+
+    def _score(self, inputs: F32) -> F64:
         outputs = self._forward(inputs)
         if self.bundle.model.unsupervised:
             return metrics.anomaly_scores(outputs, inputs[:, :-1], self._typical())
         benign = self.bundle.benign or 0
-        if len(x) == 1:
+        if len(inputs) == 1:
             return np.array([_log_odds(outputs[0].tolist(), benign)])
         # no shift by the maximum: an exponential that leaves float32's range gives no finite score, and is done again
         odds = np.log(np.exp(outputs) @ self._attack)

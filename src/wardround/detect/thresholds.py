@@ -27,6 +27,8 @@ from wardround.wire import message
 BINS = ScoreBins()
 ENOUGH = 10
 """A site's own threshold at rate r counts from 10 / r benign rows on (with fewer, sites asked for 1 % got 0.6 % to 3.7 %)."""
+PROVISIONAL = 200
+"""Where no federation says anything, a site's own rows count from so many on, by their tail: better than silence."""
 TAIL = 0.03
 """Share of the highest benign scores that the exponential tail is fitted to."""
 LEAST_TAIL = 15
@@ -123,23 +125,23 @@ class Calibration:
         """Alert above it; infinite where neither federation nor site can tell: then this detector is silent."""
         if math.isfinite(self.prior):
             return self.prior + self.offset
-        return threshold(self.site, self.rate) if self.own else math.inf
+        return threshold(self.site, self.rate) if self.site.sum() >= PROVISIONAL else math.inf
 
     @property
     def counted(self) -> bool:
         """Does the threshold come from counts?"""
-        return self.own or bool(self.federation.sum())
+        return self.own or bool(self.federation.sum()) or (self.site.sum() >= PROVISIONAL and math.isnan(self.fixed))
 
     def stricter(self, times: float) -> float:
         """The threshold of a rate so many ``times`` smaller; where nothing was counted, the threshold itself."""
         if not self.counted or not math.isfinite(self.value):
             return self.value
-        basis = self.site if self.own else self.federation
+        basis = self.site if self.own or not self.federation.sum() else self.federation
         return self.value + max(0.0, threshold(basis, self.rate / times) - threshold(basis, self.rate))
 
     def p_values(self, scores: F64) -> F64:
         """Of the site's own benign rows where it has enough, else of the federation's."""
-        return p_value(self.site if self.own else self.federation, scores)
+        return p_value(self.site if self.own or not self.federation.sum() else self.federation, scores)
 
     @property
     def status(self) -> str:
@@ -147,7 +149,13 @@ class Calibration:
         have, need = int(self.site.sum()), math.ceil(ENOUGH / self.rate)
         if self.own:
             return f"own threshold from {have} benign windows"
-        basis = "the federation's threshold" if math.isfinite(self.prior) else "silent"
+        basis = (
+            "the federation's threshold"
+            if math.isfinite(self.prior)
+            else "provisional"
+            if have >= PROVISIONAL
+            else "silent"
+        )
         return f"{basis}; learning {have}/{need}"
 
 

@@ -30,6 +30,7 @@ WARMUP = 20
 """Windows of a device before its own mean counts in full."""
 SLOW = 50.0
 """While a chart is up its mean moves so much slower: a lasting change is learnt within a day, an attack of an hour is not."""
+FEW = 4
 EACH = 10
 """Packets for each distinct port or address from which on many packets are a flood and not a scan."""
 SILENT = -20.0
@@ -65,6 +66,7 @@ MEASURES: tuple[Measure, ...] = (
     Measure("arp_out", "ARP packets sent per second", "scan of addresses by ARP", 5.0),
 )
 M = len(MEASURES)
+_SENT = next(i for i, m in enumerate(MEASURES) if m.fact == "connections_out")
 _SPREAD = frozenset({"ports_out", "ports_in", "peers_out", "arp_out"})
 _DISTINCT = np.array([m.distinct for m in MEASURES])
 _LEAST = np.array([m.least for m in MEASURES])
@@ -188,7 +190,7 @@ class Volume:
 
 def _named(charts: F64, facts: Facts, row: int) -> int:
     """Which of a row's alarming charts names it: a scan where packets are spread (fewer than ``EACH`` for each distinct port or
-    address), else the flood that is highest; attempts without answer alone are a scan too.
+    address), else the flood that is highest; attempts without answer alone are a scan unless all go to one place.
     """
     up: list[int] = [i for i in np.argsort(-charts, kind="stable").tolist() if charts[i] > 0]
     spread = [i for i in up if MEASURES[i].fact in _SPREAD]
@@ -198,6 +200,8 @@ def _named(charts: F64, facts: Facts, row: int) -> int:
         side = "in" if MEASURES[spread[0]].fact.endswith("_in") else "out"
         packets = int(getattr(facts, f"packets_{side}")[row])
         return floods[0] if packets >= EACH * distinct else spread[0]
+    if not spread and not floods and int(facts.ports_out[row]) + int(facts.peers_out[row]) <= FEW:
+        return _SENT  # unanswered attempts at one port of one device are a flood
     return (spread or floods or up)[0]
 
 

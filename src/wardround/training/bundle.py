@@ -13,7 +13,7 @@ import json
 import math
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,7 @@ def to_safetensors(bundle: Bundle) -> bytes:
     layout = bundle.model.layout(bundle.inputs, len(bundle.labels))
     tensors = {name: np.ascontiguousarray(part) for name, part in views(layout, bundle.parameters).items()}
     # one key only: safetensors writes several in an order that changes from process to process
-    found: bytes = save(tensors, {FORMAT: json.dumps(_record(bundle), sort_keys=True)})
+    found: bytes = save(tensors, {FORMAT: json.dumps(_record(bundle), sort_keys=True, default=_listed)})
     return found
 
 
@@ -111,6 +111,25 @@ def _record(bundle: Bundle) -> dict[str, Any]:
         "benign_scores": None if bundle.benign_scores is None else _counted(bundle.benign_scores),
         "notes": dict(bundle.notes),
     }
+
+
+def compact(bundle: Bundle) -> Bundle:
+    """``bundle`` with the curves of its preprocessing as an array: a list of a hundred thousand Python floats takes ten times the
+    memory, and a watching gateway keeps bundles for days.
+    """
+    record = dict(bundle.preprocessing)
+    scaler = dict(record.get("scaler", {}))
+    if "table" in scaler:
+        scaler["table"] = np.array(scaler["table"], dtype=np.float32)
+        record["scaler"] = scaler
+    return replace(bundle, preprocessing=record)
+
+
+def _listed(value: Any) -> Any:
+    """For JSON: an array of ``compact`` as lists again."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} has no place in a bundle")
 
 
 def _counted(counts: F64) -> dict[str, float]:

@@ -62,7 +62,9 @@ def test_quiet_traffic_gives_no_incident(calm_capture: Path, tmp_path: Path) -> 
 
 def test_a_flood_is_one_incident_of_its_victim_and_an_arp_conflict_one_of_the_claimant(site: Path) -> None:
     opened = [r for r in told(site) if r["fl_ids"]["kind"] == "opened"]
-    by_device = {r["fl_ids"]["device"]["name"]: r for r in opened}
+    closed = [r for r in told(site) if r["fl_ids"]["kind"] == "closed"]
+    by_device = {r["fl_ids"]["device"]["name"]: r for r in closed}
+    assert len(opened) == len(closed) == 2
     assert set(by_device) == {"02:00:00:00:00:01", "02:00:00:00:00:09"}
     flood, arp = by_device["02:00:00:00:00:01"], by_device["02:00:00:00:00:09"]
     assert flood["alert"]["metadata"]["mitre_technique_id"] == ["T1498", "T1499"]

@@ -10,6 +10,7 @@ the next checkpoint: the store's settings counter says that something changed.
 
 from __future__ import annotations
 
+import ctypes
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -67,6 +68,7 @@ class Watcher:
         self._judged: dict[int, str] = {}
         self.detector = self._restored()
         self._refresh()
+        _give_back()
 
     def run(self, feed: Iterable[Windows], stop: Callable[[], bool], seen: Callable[[], None]) -> None:
         """Take windows until the feed ends or ``stop`` says so; ``seen`` is called after each batch (progress, counts)."""
@@ -176,6 +178,14 @@ class Watcher:
             self.outputs.write(told)
         self._changed[change.incident.number] = told
         self.tally.told(told)
+
+
+def _give_back() -> None:
+    """Memory that reading models took and freed goes back to the system, where the C library can (glibc's malloc_trim)."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError):
+        return
 
 
 def about(watcher: Watcher, stats: Any) -> dict[str, Any]:

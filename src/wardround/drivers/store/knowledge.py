@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from wardround.detect.thresholds import Calibration, counts
 from wardround.detect.vetting import Sample, Verdict, vet
 from wardround.drivers.store.site import Shelving, SiteStore, Stored
 from wardround.errors import DataError, DecodeError, UsageError
-from wardround.training.bundle import Bundle, from_safetensors, to_safetensors
+from wardround.training.bundle import Bundle, compact, from_safetensors, to_safetensors
 from wardround.wire import decode, encode, message
 
 NEWEST = 50_000
@@ -101,7 +102,6 @@ def offer(
     Raises:
         UsageError: it cannot score, or its schema is not that of the stored windows.
     """
-    body = to_safetensors(bundle)
     try:
         scorer = Scorer(bundle)
     except ValueError as error:
@@ -121,7 +121,7 @@ def offer(
     verdict = vet(_sample(scorer, stored.x, calm, attack), before)
     with store.batch():
         state = "candidate" if verdict.fit else "refused"
-        version = store.shelve(body, Shelving(slot, when[0], state, verdict.reason, when[1]))
+        version = store.shelve(to_safetensors(bundle), Shelving(slot, when[0], state, verdict.reason, when[1]))
         store.forget_models(slot)
     if verdict.fit:
         use(store, version, verdict.reason, budget)
@@ -148,14 +148,15 @@ def use(store: SiteStore, version: int, reason: str, budget: Budget | None = Non
         store.changed()
 
 
+@lru_cache(maxsize=2)
 def bundle_of(body: bytes) -> Bundle:
-    """A stored bundle.
+    """A stored bundle; the two in service are kept, for every look at the shelf would parse them again.
 
     Raises:
         DataError: it is damaged.
     """
     try:
-        return from_safetensors(body)
+        return compact(from_safetensors(body))
     except DecodeError as error:
         raise DataError(f"a model of the site's shelf is damaged: {error}") from error
 
