@@ -341,6 +341,27 @@ def test_a_server_s_state_from_before_set_up_goes_on() -> None:
     pair.run()
 
 
+def test_statistics_and_measures_travel_packed_and_arrive_whole() -> None:
+    plain, pair = Pair(with_schedule(make_plan(model=Mlp(hidden=(8,))), rounds=2)), Pair(coded(STC, rounds=2))
+    asks, whole = pair.ask(), plain.ask()
+    for peer, ask in asks.items():
+        answer, dense = pair.reply(peer, ask), plain.reply(peer, whole[peer])
+        assert isinstance(answer, Coded)
+        np.testing.assert_array_equal(coding.unpack_answer(answer, dense.counts.size), dense.counts)
+        for bad in (Coded(answer.body[:-1]), Coded(answer.body + b"\x00"), Coded(answer.body[:1])):
+            with pytest.raises(RemoteProtocolError):
+                pair.deliver(peer, bad)
+        pair.deliver(peer, answer)
+    pair.close()
+    first = pair.ask()["gw0"]
+    assert first.preparation is None
+    assert first.packed
+    for bad_pack in (first.packed[:-1], first.packed + b"\x00", b"\x00"):
+        with pytest.raises(RemoteProtocolError):
+            pair.clients["gw0"].receive(replace(first, packed=bad_pack), pair.rows["gw0"], pair.engine())
+    pair.reply("gw0", first)
+
+
 # --- golden bytes -------------------------------------------------------------------------------------------------
 
 

@@ -52,7 +52,7 @@ def test_every_message_of_an_open_round_lies_within_the_forecast(compress: Compr
         asks = pair.ask()
         for peer, ask in asks.items():
             if round_ == 0:
-                assert len(encode(ask)) == snapshot.most + ask.preparation.nbytes + 5
+                assert len(encode(ask)) == snapshot.most + len(ask.packed)
             elif pair.server.phase is Phase.TRAINING:
                 assert down.least <= len(encode(ask)) <= down.most
             answer = pair.reply(peer, ask)

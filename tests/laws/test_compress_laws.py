@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -13,7 +15,7 @@ from wardround.compress.chain import Chain, LinearChain
 from wardround.compress.codec import Codec, LinearCodec, Memory, flat, round_id
 from wardround.compress.downlink import Ledger, Track, advance, follow, update_for
 from wardround.compress.feedback import ErrorFeedback
-from wardround.compress.pack import Zstd
+from wardround.compress.pack import Zstd, pack_counts, unpack_counts
 from wardround.compress.projections import CountSketch, LowRank
 from wardround.compress.quantise import Float32, Integer, Sign, Ternary
 from wardround.compress.rotation import Eden
@@ -278,3 +280,16 @@ def test_error_feedback_delays_but_does_not_lose(codecs: tuple[Codec, ...]) -> N
         data, memory = coding.encode(update, memory, np.random.default_rng(r))
         total += coding.decode(data)
     assert np.linalg.norm(total / rounds - update) < 0.25 * np.linalg.norm(update)
+
+
+@settings(max_examples=30)
+@given(st.lists(st.integers(0, 2**40), max_size=300), st.binary(max_size=60))
+def test_packed_counts_come_back_and_arbitrary_bytes_are_refused(values: list[int], junk: bytes) -> None:
+    counts = np.array(values, dtype=np.float64)
+    data = pack_counts(counts)
+    np.testing.assert_array_equal(unpack_counts(data, len(values)), counts)
+    for bad in (data[:-1], data + b"\x00", junk):
+        with contextlib.suppress(DecodeError):
+            assert bad == data or len(unpack_counts(bad, len(values))) == len(values)
+    with pytest.raises(DecodeError):
+        unpack_counts(data, len(values) + 1)

@@ -15,17 +15,18 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import numpy as np
 
 from wardround.arrays import F32, F64, I64
 from wardround.compress.codec import Memory
 from wardround.compress.downlink import Announced
+from wardround.compress.pack import unpack_counts
 from wardround.errors import LocalProtocolError, RemoteProtocolError
 from wardround.federation import measure, pipeline
 from wardround.federation.algorithms import EMPTY
-from wardround.federation.coding import Coded, Sender
+from wardround.federation.coding import Coded, Sender, pack_answer
 from wardround.federation.messages import (
     Answer,
     Ask,
@@ -35,6 +36,7 @@ from wardround.federation.messages import (
     AskMeasures,
     AskStatistics,
     AskTraining,
+    Model,
     Reply,
 )
 from wardround.federation.plan import Plan, Prepared, label_offset, prepare
@@ -65,10 +67,6 @@ TRANSITIONS: dict[State, dict[str, State]] = {
         "AskTraining": State.TRAINING,
     },
 }
-
-
-Model: TypeAlias = AskTraining | AskErrors | AskMeasures
-"""Asks that bring a model."""
 
 
 class LocalData(Protocol):
@@ -219,6 +217,9 @@ class Client:
     def _prepare(self, ask: Model) -> tuple[Model, Prepared]:
         """The ask with the whole model in it, and what the statistics say."""
         totals, prepared = ask.preparation, self._prepared
+        if ask.packed:
+            totals = unpack_counts(ask.packed, self._plan.statistics)
+            ask = replace(ask, packed=b"")
         if totals is not None and (self._state.totals is None or not np.array_equal(totals, self._state.totals)):
             try:
                 prepared = prepare(self._plan, totals)
@@ -251,6 +252,8 @@ class Client:
 
     def _answer(self, answer: Reply) -> Reply:
         self._asked = self._base = None
+        if isinstance(answer, Answer) and not answer.update.size and self._plan.packs:
+            answer = pack_answer(answer.exchange, answer.counts)
         coded, last = (answer, None) if isinstance(answer, Coded) else (None, answer)
         self._state = replace(self._state, answered=answer.exchange, last=last, coded=coded)
         return answer

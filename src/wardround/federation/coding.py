@@ -11,6 +11,8 @@ Wire of an open answer's body (``Coded``), whole numbers as LEB128 varints, each
     exchange | weight | loss x weight in thousandths | steps | parts in order: [length] code, or float32 numbers
 
 ``weight`` 0 ends the body: a client that has nothing to say. The length is left out where the code is all there is.
+Open answers of counts alone (statistics, errors, measures) are ``exchange | packed counts`` (compress/pack.py): a gateway's
+histograms are mostly zeros, and would otherwise outweigh all its rounds.
 Laws: ``unpack(pack(x)) == x``; any other bytes give DecodeError; without codecs nothing here runs.
 """
 
@@ -28,6 +30,7 @@ from wardround.compress.budget import Bought, Ring
 from wardround.compress.chain import Chain, Coding, LinearChain, LinearCoding
 from wardround.compress.codec import Memory, Public
 from wardround.compress.downlink import Announced, Ledger, Track
+from wardround.compress.pack import pack_counts, unpack_counts
 from wardround.compress.table import DEFAULT, Compress
 from wardround.errors import DecodeError
 from wardround.federation.reach import Part
@@ -192,6 +195,20 @@ def unpack(answer: Coded) -> tuple[list[int], bytes]:
     if not found[0] and at != len(answer.body):
         raise DecodeError("an answer that weighs nothing says more than that")
     return found, answer.body[at:]
+
+
+def pack_answer(exchange: int, counts: F64) -> Coded:
+    """An open answer of counts alone."""
+    return Coded(varint(exchange) + pack_counts(counts))
+
+
+def unpack_answer(answer: Coded, count: int) -> F64:
+    """Its ``count`` counts.
+
+    Raises:
+        DecodeError: damaged, or another number of them.
+    """
+    return unpack_counts(answer.body[take_varint(answer.body, 0)[1] :], count)
 
 
 def encode_block(parts: Sequence[Part], block: F32, sender: Sender) -> tuple[bytes, tuple[Memory, ...]]:

@@ -79,6 +79,11 @@ def lines(plan: Plan, prepared: Prepared, sums: Sums) -> list[Line]:
     return found
 
 
+def dense(plan: Plan, d: int) -> tuple[int, int]:
+    """Bytes of the messages (up, down) that hold all ``d`` values as float32."""
+    return _dense_up(plan, d), _dense_down(plan, d)
+
+
 def text(found: list[Line]) -> str:
     """The lines as a table, what was chosen and why below it."""
     head = ("message of one client and round", "least B", "expected B", "most B", "saved")

@@ -5,8 +5,8 @@ quantised, and travel dithered under the lattice), ``counts`` whole numbers (the
 The server uses sums of answers over cohorts and nothing else.
 
 With ``[compress]`` (coding.py) an ask brings ``model``, differences from the model the client holds or a snapshot, and
-``parameters`` is empty; an open answer to a training exchange is a ``Coded``, one to a secure sum stays an ``Answer`` of fewer
-numbers.
+``parameters`` is empty; the summed statistics come ``packed`` instead of as ``preparation``. An open answer is a ``Coded``, one
+to a secure sum stays an ``Answer``, of fewer numbers.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class AskTraining:
     preparation: F64 | None
     model: bytes = b""
     link: int = 0
+    packed: bytes = b""
 
 
 @message(0x4603)
@@ -59,6 +60,7 @@ class AskErrors:
     parameters: F32
     preparation: F64 | None
     model: bytes = b""
+    packed: bytes = b""
 
 
 @message(0x4604)
@@ -75,6 +77,7 @@ class AskMeasures:
     errors: F64
     preparation: F64 | None
     model: bytes = b""
+    packed: bytes = b""
 
 
 @message(0x4E22)
@@ -109,6 +112,8 @@ class Answer:
 
 
 Ask: TypeAlias = AskStatistics | AskTraining | AskErrors | AskMeasures | AskAhead | AskKept
+Model: TypeAlias = AskTraining | AskErrors | AskMeasures
+"""Asks that bring a model."""
 Reply: TypeAlias = Answer | Coded
 ANSWERS = (Answer, Coded)
 ASKS = (AskStatistics, AskTraining, AskErrors, AskMeasures, AskAhead, AskKept)

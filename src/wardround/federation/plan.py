@@ -68,6 +68,16 @@ class Plan:
     trust: Watch = Watch()
 
     @property
+    def packs(self) -> bool:
+        """Whether open answers of counts alone travel packed."""
+        return self.compress != Compress() and not self.protected
+
+    @property
+    def statistics(self) -> int:
+        """Length of the summed statistics: clients, scaling, labels."""
+        return 1 + self.scaling.size(self.schema) + self.classes
+
+    @property
     def classes(self) -> int:
         return len(self.labels.names)
 

@@ -81,7 +81,7 @@ def about(ask: Ask, model: F32, totals: F64 | None) -> bytes:
         return digest(labels.SECAGG_ABOUT, encode(ask), known)
     bare: Ask = ask
     if not isinstance(ask, AskStatistics):
-        bare = replace(ask, preparation=None, parameters=model, model=b"")
+        bare = replace(ask, preparation=None, parameters=model, model=b"", packed=b"")
         if isinstance(bare, AskTraining):
             bare = replace(bare, link=0)
     return digest(labels.SECAGG_ABOUT, encode(bare), known)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 
@@ -22,13 +23,14 @@ from wardround.arrays import F32, F64
 from wardround.auth.trust import Turn, Verdict
 from wardround.compress.chain import Coding, LinearCoding
 from wardround.compress.downlink import Announced, update_for
+from wardround.compress.pack import pack_counts
 from wardround.errors import LocalProtocolError, RemoteProtocolError, RoundError, UsageError
 from wardround.events import Event, Measured, Note, RoundFailed, TrustMoved
 from wardround.federation import announce, coding, cohorts, measure, pipeline, reach, trust
 from wardround.federation.algorithms import EMPTY
 from wardround.federation.coding import Coded, Coder
 from wardround.federation.cohorts import CohortSum
-from wardround.federation.messages import Answer, Ask, AskErrors, AskMeasures, AskStatistics, AskTraining, Reply
+from wardround.federation.messages import Answer, Ask, AskErrors, AskMeasures, AskStatistics, AskTraining, Model, Reply
 from wardround.federation.participation import Participation
 from wardround.federation.pipeline import Carried, Moment
 from wardround.federation.plan import Plan, Prepared, prepare
@@ -346,8 +348,10 @@ class Server:
         if s.ledger is None:
             return tuple(Send(peers, self._ask(totals, s.parameters)) for peers, totals in groups if peers)
         return tuple(
-            Send(same, self._ask(totals, EMPTY, update_for(s.ledger, version), link))
-            for peers, totals in groups
+            Send(
+                same, replace(cast("Model", self._ask(None, EMPTY, update_for(s.ledger, version), link)), packed=packed)
+            )
+            for peers, packed in ((known, b""), (fresh, pack_counts(s.totals) if fresh else b""))
             for (version, link), same in self._reached.groups(peers)
         )
 
@@ -368,13 +372,15 @@ class Server:
     def _opened(self, peer: str, answer: Reply) -> Answer:
         """The answer with its update as it was sent, where it comes coded."""
         held, coder = self.announced, self._coder
-        due = self.phase is Phase.TRAINING and held is not None and not self._plan.protected
+        due = self._plan.packs
         if isinstance(answer, Coded) is not due:
             raise RemoteProtocolError(
                 f"{peer} sent {type(answer).__name__}, which is not how this exchange is answered"
             )
         if isinstance(answer, Answer):
             return answer
+        if self.phase is not Phase.TRAINING:
+            return Answer(answer.exchange, EMPTY, coding.unpack_answer(answer, self._expected_counts()))
         assert coder is not None, "a coded answer is due"
         assert held is not None, "a coded answer is due"
         used = coder.coding(held, self._reached.link(peer))
@@ -414,7 +420,7 @@ class Server:
 
     def _expected_counts(self) -> int:
         if self.phase is Phase.STATISTICS:
-            return 1 + self._plan.scaling.size(self._plan.schema) + self._plan.classes
+            return self._plan.statistics
         if self.phase is Phase.TRAINING:
             return pipeline.count_training(self._parts())
         if self.phase is Phase.ERRORS:

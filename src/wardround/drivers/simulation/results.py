@@ -18,7 +18,7 @@ from wardround.drivers.simulation.harm import harm
 from wardround.drivers.sinks.jsonlog import read
 from wardround.drivers.store.rundir import RunDir
 from wardround.events import Event
-from wardround.federation import measure
+from wardround.federation import forecast, measure
 from wardround.traffic.partition import label_histograms, label_skew
 from wardround.training import bundle
 
@@ -54,6 +54,7 @@ def metrics(federation: Federation, run: RunDir, models: Mapping[str, Any]) -> d
             "down": traffic.down,
             "up_per_client": traffic.up / clients,
             "down_per_client": traffic.down / clients,
+            **_dense(federation),
         },
     }
 
@@ -104,6 +105,17 @@ def _data(federation: Federation) -> dict[str, Any]:
         "dropped": [[d.column, d.reason] for d in table.dropped],
         "notes": list(table.notes),
     }
+
+
+def _dense(federation: Federation) -> dict[str, int]:
+    """With codecs: bytes of one client's messages of a round, had whole float32 vectors been sent in the open, and of the
+    statistics that its first one brings.
+    """
+    prepared = federation.server.prepared
+    if prepared is None or prepared.coder is None:
+        return {}
+    up, down = forecast.dense(federation.plan, prepared.layout.size)
+    return {"dense_up": up, "dense_down": down, "dense_setup": 8 * federation.plan.statistics}
 
 
 PARTS = ("train", "validation", "test")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from wardround.drivers.sinks.figures_style import INK, MODEL_INK, canvas
 from wardround.drivers.sinks.numerals import size
@@ -121,7 +121,31 @@ def traffic(run: RunFiles) -> Figure:
         _rounds(panel)
     _bought(bought, run.rows("curve"), INK["fed"])
     bought.set_title("macro-F1 against bytes so far")
+    if (whole := run.part("bytes")).get("dense_up"):
+        _whole(bought, run, (float(whole["dense_up"]), float(whole["dense_down"])))
     return figure
+
+
+def _whole(panel: Axes, run: RunFiles, dense: tuple[float, float]) -> None:
+    """The same measures at the bytes that whole float32 vectors would have taken; a logarithmic scale holds both."""
+    rounds, up, down, setup = run.rows("rounds"), 0.0, 0.0, float(run.part("bytes").get("dense_setup") or 0)
+    spent: dict[float, float] = {}
+    for row in rounds:
+        up += dense[0] * float(row.get("answered") or 0)
+        first = setup if not spent else 0.0
+        down += (dense[1] + first) * float(row.get("invited") or 0)
+        spent[float(row["round"])] = up + down
+    curve = run.rows("curve")
+    at = [spent.get(number, math.nan) for number in series(curve, "round")]
+    ours = np.array(series(curve, "bytes_up")) + np.array(series(curve, "bytes_down"))
+    panel.plot(at, series(curve, "validation", "macro_f1"), color=INK["idle"], linewidth=1.5, linestyle=(0, (5, 2)))
+    panel.set_xscale("log")
+    panel.xaxis.set_minor_formatter(NullFormatter())
+    panel.xaxis.set_major_locator(LogLocator(numticks=5))
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size(value)))
+    factor = at[-1] / ours[-1] if at and ours[-1] > 0 else math.nan
+    if math.isfinite(factor):
+        panel.set_xlabel(f"up and down; dashed: whole vectors,\n{factor:.3g} times as many")
 
 
 def steps(run: RunFiles) -> Figure:

@@ -78,7 +78,11 @@ def pictures(run: RunFiles) -> dict[str, Picture]:
     if any(row.get("failed") is None for row in run.rows("rounds")):
         add("steps", figures_training.steps, "Both should settle; a step that grows again hints at divergence.")
         if run.rows("curve"):
-            add("traffic", figures_training.traffic, "Bytes of messages between clients and server, both ways.")
+            add(
+                "traffic",
+                figures_training.traffic,
+                "Bytes of messages between clients and server; dashed: the same measures, had whole vectors been sent.",
+            )
     if run.rows("clients") and run.classes:
         add("label_mix", figures_clients.label_mix, "The more the lines differ, the harder the federation's task.")
     if any(row.get("macro_f1") is not None for row in run.clients_of("federated")):
