@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,7 +20,7 @@ import nats
 from nats.aio.client import Client as Connection
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.api import StreamConfig
+from nats.js.api import PubAck, StreamConfig
 from nats.js.errors import BadRequestError, NotFoundError
 
 from wardround.drivers.nats.brokerconfig import ANSWERS, ASKS, BODIES
@@ -84,6 +84,8 @@ class Hub:
         self._sent: dict[bytes, int] = {}  # bodies of the open turn: digest -> parts
         self._older: list[set[bytes]] = []  # bodies of turns before: digests
         self._turn = -1
+        self._first = 0  # where the open turn's bodies begin in their stream
+        self._tidying: set[asyncio.Task[None]] = set()
         self._guard = guard
         self._due: dict[str, bytes] = {}  # each peer's body of the open turn: told again where it authenticates anew
         self._connection: Connection | None = None
@@ -108,6 +110,8 @@ class Hub:
         await self._catch_up()
 
     async def close(self) -> None:
+        if self._tidying:
+            await asyncio.wait(self._tidying, timeout=1.0)
         if self._connection is not None:
             await self._connection.close()
 
@@ -121,11 +125,14 @@ class Hub:
         if not self.connected():
             raise LinkError("the broker is away")
         try:
-            if turn != self._turn:
-                await self._forget_bodies(turn)
-                self._turn, self._sent, self._due = turn, {}, {}
+            fresh = turn != self._turn
+            gone = self._forgotten(turn) if fresh else None
+            if fresh:
+                self._turn, self._sent, self._due, self._first = turn, {}, {}, 0
             for each in sends:
                 total += await self._carry(turn, encode(each.message), each.peers)
+            if fresh:
+                self._later(self._forget(gone))
         except (nats.errors.Error, OSError, TimeoutError, DiskError) as error:
             self._sent.clear()  # what the broker has is not known: store the bodies again
             raise LinkError(f"sending failed: {type(error).__name__}: {error}") from error
@@ -140,7 +147,8 @@ class Hub:
             return None
 
     async def settle(self) -> None:
-        """Delete all answers: between two exchanges every answer belongs to one that is closed.
+        """Delete all answers, while the next turn begins: one that is deleted too early was delivered before, and is asked
+        for again should this process die just then.
 
         Raises:
             LinkError: the broker is away; they will come once more, and be refused as late.
@@ -150,11 +158,9 @@ class Hub:
         try:
             if self._guard is not None:
                 self._guard.settle()
-            await self._js.purge_stream(ANSWERS)
         except DiskError as error:
             raise LinkError(f"sessions cannot be stored: {error}") from error
-        except (nats.errors.Error, OSError, TimeoutError) as error:
-            raise LinkError(f"settling failed: {type(error).__name__}") from error
+        self._later(self._js.purge_stream(ANSWERS))
 
     def present(self) -> frozenset[str]:
         """Peers that gave a sign of life lately, are not leaving, and may take part."""
@@ -201,15 +207,19 @@ class Hub:
             except NotFoundError:  # it was not the number of copies: a cluster that is not whole yet, no room
                 raise refused from None
 
-    async def _forget_bodies(self, turn: int) -> None:
-        """Delete the bodies of turns that nobody fetches any more; when a run begins all of them."""
+    def _forgotten(self, turn: int) -> set[bytes] | None:
+        """Bodies that nobody fetches any more when ``turn`` begins; None: those of every turn before it."""
         if turn < FIRST_TURNS or self._holding.turns == 1:
-            await self._js.purge_stream(BODIES)
-            return
+            return None
         self._older.append(set(self._sent))
-        if len(self._older) >= self._holding.turns:
-            for digest in self._older.pop(0) - set().union(*self._older):
-                await self._js.purge_stream(BODIES, subject=f"wr.body.{digest.hex()[:32]}.*")
+        return self._older.pop(0) - set().union(*self._older) if len(self._older) >= self._holding.turns else set()
+
+    async def _forget(self, gone: set[bytes] | None) -> None:
+        """Delete them, and nothing that the open turn has stored."""
+        if gone is None and self._first > 1:  # before 1 there is nothing, and nats-server 2.9 takes 1 for "all"
+            await self._js.purge_stream(BODIES, seq=self._first)
+        for digest in (gone or set()) - set(self._sent):
+            await self._js.purge_stream(BODIES, subject=f"wr.body.{digest.hex()[:32]}.*")
 
     async def _carry(self, turn: int, body: bytes, peers: Sequence[str]) -> int:
         """Store one body and tell ``peers`` of it; bytes sent. Who has no live session is invited first and told then."""
@@ -238,7 +248,8 @@ class Hub:
         digest, pieces = digest_of(body), split(body)
         notice = Notice(self._run, turn, digest, len(pieces))
         if digest not in self._sent or not await self._holds(notice):
-            await self._gather([(f"wr.body.{notice.body}.{i}", piece) for i, piece in enumerate(pieces)])
+            stored = await self._gather([(f"wr.body.{notice.body}.{i}", piece) for i, piece in enumerate(pieces)])
+            self._first = self._first or min(ack.seq for ack in stored)
             self._sent[digest] = len(pieces)
         return notice
 
@@ -250,10 +261,21 @@ class Hub:
             return False
         return True
 
-    async def _gather(self, messages: Sequence[tuple[str, bytes]]) -> None:
+    async def _gather(self, messages: Sequence[tuple[str, bytes]]) -> list[PubAck]:
         """Publish all and wait until JetStream has stored each."""
         js = self._js
-        await asyncio.gather(*[js.publish(subject, data) for subject, data in messages])
+        return await asyncio.gather(*[js.publish(subject, data) for subject, data in messages])
+
+    def _later(self, work: Coroutine[Any, Any, object]) -> None:
+        """Tidy up while gateways work: nothing depends on it."""
+
+        async def quietly() -> None:
+            with suppress(nats.errors.Error, OSError, TimeoutError, LinkError):
+                await work
+
+        task = asyncio.get_running_loop().create_task(quietly())
+        self._tidying.add(task)
+        task.add_done_callback(self._tidying.discard)
 
     async def _catch_up(self) -> None:
         """Read the answers that the stream holds: those that came while nobody listened."""
