@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from packet_bytes import traffic  # type: ignore[import-not-found]
 
@@ -51,6 +51,8 @@ def as_rows(found: fl.Flows) -> list[tuple[object, ...]]:
 
 @settings(deadline=None, max_examples=12)
 @given(st.integers(0, 2**32), st.lists(st.integers(0, 400), max_size=5), st.floats(0.5, 300))
+@example(126, [23], 1.0)  # both ends the same address
+@example(458823857, [147, 183, 211, 348], 0.5)  # and the same port
 def test_the_cut_into_batches_does_not_matter(seed: int, cuts: list[int], seconds: float) -> None:
     batch = traffic(400, seed, seconds)
     edges = [0, *sorted(cuts), 400]
@@ -121,9 +123,11 @@ def test_a_flood_cannot_fill_the_table() -> None:
         protocol=np.full(n, p.UDP),
     )
     table = FlowTable(most=100)
-    state, _ = table.update(table.init(), batch)
+    state, early = table.update(table.init(), batch)
     assert len(state.open) == 100
-    assert sum(map(len, state.over)) == n - 100
+    assert sum(map(len, state.over)) == 0
+    assert (early.reported == BASE + n - 1).all(), "they are reported at once"
+    assert len(early) + len(table.flush(state)[1]) == n
 
 
 def test_arp_and_frames_without_addresses_are_flows_too() -> None:

@@ -6,7 +6,7 @@ reported minute by minute, so that what is read from them does not wait for thei
 seconds after its last packet, whatever closed it.
 
 Laws: records do not depend on the cut into batches; packets and bytes of all records add up to those of the packets.
-Memory is bounded: at most ``most`` flows are open; beyond that those that were quiet for longest are reported early.
+Memory is bounded: at most ``most`` flows are open and as many wait to be reported; beyond that they are reported early.
 What it does not do: reassemble, or follow sequence numbers.
 """
 
@@ -26,7 +26,7 @@ from wardround.traffic.packets import take as take_packets
 from wardround.traffic.services import SERVICE_OF_PORT
 
 MINUTE = 60 * SECOND
-_OPEN_LIMIT = 1 << 17
+_OPEN_LIMIT = 1 << 16
 _PIECE = 1 << 16
 
 
@@ -77,7 +77,7 @@ class FlowTable:
                     stretch = take_packets(part, where) if where != slice(0, len(part)) else part
                     self._take_in(state, stretch, time)
                     state.now = int(time[-1])
-                    found.append(self._due(state))
+                    found += [self._due(state), self._excess(state)]
         return state, concat(found)
 
     def tick(self, state: TableState, now: int) -> tuple[TableState, Flows]:
@@ -118,11 +118,20 @@ class FlowTable:
         )
         state.over.append(_finished(_some(merged, ~last)))
         state.open = _some(merged, last)
+
+    def _excess(self, state: TableState) -> Flows:
+        """Flows beyond the table's room, reported now: first those that are over, then those quiet for longest."""
+        assert state.now is not None
+        over = concat(state.over)
+        early = [over] if len(over) > self.most else []
+        state.over = [] if early else [over]
         if len(state.open) > self.most:
             quiet = np.argsort(state.open.flows.end, kind="stable")
             excess = len(quiet) - self.most
-            state.over.append(_finished(_some(state.open, quiet[:excess])))
+            early.append(_finished(_some(state.open, quiet[:excess])))
             state.open = _some(state.open, np.sort(quiet[excess:]))
+        flows = concat(early)
+        return replace(flows, reported=np.full(len(flows), state.now), layer2=True)
 
     def _due(self, state: TableState) -> Flows:
         assert state.now is not None
@@ -167,7 +176,7 @@ def _instances(p: Packets, time: I64, idle: int) -> tuple[Open, Bool]:
     flags_out = np.bitwise_or.reduceat(np.where(forward, flags, 0), starts)
     flags_in = np.bitwise_or.reduceat(np.where(forward, 0, flags), starts)
     found = Open(flows, key[head], flags_out, flags_in, syn[last])
-    found = _turned(found, _answers(p, head))
+    found = _turned(found, _answers(p, head) & (ends[0][head] != ends[1][head]))
     by_time = np.argsort(flows.start, kind="stable")
     return _some(found, by_time), syn[starts][by_time]
 
@@ -223,7 +232,8 @@ def _merged(both: Open, order: I64, starts: I64) -> Open:
     f = sorted_.flows
     run = np.repeat(np.arange(len(starts)), np.diff(np.concatenate([starts, [len(order)]])))
     turn = (f.source != f.source[head][run]).any(1) | (f.source_port != f.source_port[head][run])
-    turn |= (f.source_mac != f.source_mac[head][run]) & (f.protocol == 0)
+    bare = ~(f.source.any(1) | f.target.any(1))  # only then are the MACs the ends
+    turn |= bare & (f.source_mac != f.source_mac[head][run])
     sorted_ = _turned(sorted_, turn)
     f = sorted_.flows
     added: dict[str, Any] = {name: np.add.reduceat(getattr(f, name), starts) for pair in _SWAPPED[3:] for name in pair}
