@@ -17,14 +17,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from wardround.arrays import F32, F64
+from wardround.arrays import F32, F64, I64
 from wardround.crypto.sampling import centred_binomial, field_elements, subseed
 from wardround.crypto.sharing import PRIME, deal
 from wardround.errors import LocalProtocolError, RemoteProtocolError
-from wardround.secagg import descriptor, direct, epoch, fixedpoint, kahe, keys, transcript
+from wardround.secagg import descriptor, direct, epoch, fixedpoint, kahe, keys, privacy, transcript
 from wardround.secagg.epoch import Ratchet
-from wardround.secagg.messages import Contribution, EpochInvitation, EpochKeys, Roster, RoundStart
-from wardround.secagg.parameters import BEACON_ELEMENTS, PRESETS, Lattice
+from wardround.secagg.messages import Contribution, Descriptor, EpochInvitation, EpochKeys, Roster, RoundStart
+from wardround.secagg.parameters import BEACON_ELEMENTS, PRESETS, Dithered, Lattice
 from wardround.wire import decode, encode, message
 
 NEW, READY = "new", "ready"
@@ -163,6 +163,15 @@ class Client:
             identity, self.name, update, counts, dealing.commitments, dealing.proof, tuple(sealed), b""
         ), tuple(chains)
 
+    @staticmethod
+    def _steps(described: Descriptor, mode: Dithered, values: F32, entropy: bytes) -> I64:
+        """The update on its grid; where the round is differentially private, shortened and with this client's noise."""
+        noise, grid = mode.noise, mode.levels << mode.r
+        if noise is None:
+            return fixedpoint.to_steps(values, described.clip, mode.levels, mode.r)
+        steps = fixedpoint.to_steps(privacy.shorten(values, noise.norm), described.clip, mode.levels, mode.r)
+        return steps + privacy.draw(noise, subseed(entropy, b"privacy"), values.size, grid)
+
     def _encrypt(
         self, start: RoundStart, identity: bytes, plain: Plain, secret: tuple[np.ndarray, bytes]
     ) -> tuple[bytes, bytes]:
@@ -170,7 +179,7 @@ class Client:
         segment, exact = descriptor.segments(described, identity)
         update = counts = b""
         if segment is not None and described.update is not None:
-            steps = fixedpoint.to_steps(plain.update, described.clip, described.update.levels, described.update.r)
+            steps = self._steps(described, described.update, plain.update, entropy)
             update = kahe.encrypt(segment, steps, key, subseed(entropy, b"update error"))
         if exact is not None:
             whole = fixedpoint.to_counts(plain.counts, described.count_bits, described.count_fraction)

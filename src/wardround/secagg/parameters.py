@@ -23,6 +23,7 @@ from typing import ClassVar, Literal
 from wardround.crypto.sampling import CBD_VARIANCE
 from wardround.crypto.sharing import LARGEST, Sharing
 from wardround.errors import ConfigError
+from wardround.secagg.noise import Noise
 from wardround.secagg.suites import FAILURE_BITS, FAILURE_COEFFICIENTS, Suite, suite_for
 from wardround.wire import message
 
@@ -34,12 +35,15 @@ _WIDEST = 62  # a coefficient stays in a signed 64-bit word
 @message(0x5001)
 @dataclass(frozen=True)
 class Dithered:
-    """Mode A: modulus 2^k, r dropped bits, values in [0, levels] steps; decodes sums of up to ``clients``."""
+    """Mode A: modulus 2^k, r dropped bits, values in [0, levels] steps; decodes sums of up to ``clients``; ``noise``: what each
+    client adds for differential privacy.
+    """
 
     k: int
     r: int
     levels: int
     clients: int
+    noise: Noise | None = None
 
     @property
     def width(self) -> int:
@@ -52,8 +56,9 @@ class Dithered:
 
     @property
     def variance(self) -> float:
-        """Variance of one client's error in steps^2: 1/12 of the rounding, 32/4^r of the lattice error."""
-        return 1 / 12 + CBD_VARIANCE / float(4**self.r)
+        """Variance of one client's error in steps^2: 1/12 of the rounding, 32/4^r of the lattice error, and the noise."""
+        noise = 0.0 if self.noise is None else (self.noise.spread * self.levels) ** 2
+        return 1 / 12 + CBD_VARIANCE / float(4**self.r) + noise
 
 
 @message(0x5002)
@@ -201,6 +206,11 @@ class Lattice:
                 f"minimum must be 2 or more, not {self.minimum}: the sum of one client is that client's update"
             )
 
+    def noise(self, values: int, smallest: int) -> Noise | None:
+        """What each client adds to ``values`` values where sets of ``smallest`` clients may be opened: nothing (see privacy.py)."""
+        del values, smallest
+        return None
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -218,7 +228,9 @@ def largest_opened(clients: int, cohort: int) -> int:
     return clients if cohort == 0 else min(clients, 2 * cohort - 1)
 
 
-def fit(config: Lattice, clients: int, cohort: int, *, update: bool = True, counts: bool = True) -> Fit:
+def fit(
+    config: Lattice, clients: int, cohort: int, *, update: bool = True, counts: bool = True, noise: Noise | None = None
+) -> Fit:
     """The smallest numbers on the wire for up to ``clients`` uploads in cohorts of at least ``cohort`` (0: one sum).
 
     Raises:
@@ -227,14 +239,14 @@ def fit(config: Lattice, clients: int, cohort: int, *, update: bool = True, coun
     check_sizes(config, clients, cohort)
     largest = largest_opened(clients, cohort)
     for n in (1024, 2048):
-        dithered = choose_dithered(n, largest, config.bits) if update else None
+        dithered = choose_dithered(n, largest, config.bits, noise) if update else None
         exact = choose_exact(n, largest, config.count_bits) if counts else None
         if (update and dithered is None) or (counts and exact is None):
             continue
         suite = suite_for(n, max(part.k for part in (dithered, exact) if part is not None))
         if suite is not None:
             return Fit(n, suite, dithered, exact, largest)
-    fitting = [b for b in range(2, config.bits) if choose_dithered(2048, largest, b)]
+    fitting = [b for b in range(2, config.bits) if choose_dithered(2048, largest, b, noise)]
     hint = f"bits = {fitting[-1]} would fit" if fitting else "smaller cohorts would fit"
     raise ConfigError(
         f"[secagg] no lattice suite sums {largest} clients at bits = {config.bits}, count_bits = {config.count_bits}: {hint}"
@@ -263,20 +275,21 @@ def check_sizes(config: Lattice, clients: int, cohort: int) -> None:
 
 
 @cache
-def choose_dithered(n: int, clients: int, bits: int) -> Dithered | None:
-    """Bits of plain modular masking; the tail margin is bought with under 2 % of the levels, else with one more bit.
+def choose_dithered(n: int, clients: int, bits: int, noise: Noise | None = None) -> Dithered | None:
+    """Bits of plain modular masking; the tail margin is bought with under 2 % of the levels, else with as many bits as it takes
+    (without noise: one).
 
     r = 6 leaves the rounding dominant (variance 0.091 steps^2); smaller r only where the modulus forces it.
     """
     full = (1 << bits) - 1
     for r in range(6, 1, -1):
-        margin = Dithered(r, r, full, clients).margin
+        margin = Dithered(r, r, full, clients, noise).margin
         width = (clients * full).bit_length()
         levels = min(full, ((1 << width) - 1 - 2 * margin) // clients)
         if levels < 0.98 * full:
-            width, levels = width + 1, full
+            width, levels = (clients * full + 2 * margin).bit_length(), full
         if suite_for(n, width + r) is not None and clients * levels + 2 * margin < 1 << width:
-            return Dithered(width + r, r, levels, clients)
+            return Dithered(width + r, r, levels, clients, noise)
     return None
 
 

@@ -50,7 +50,8 @@ def ways(config: Lattice, clients: int, cohort: int, values: int, counts: int) -
         ConfigError: none fits, or a rule of size is broken; the text says what would fit.
     """
     check_sizes(config, clients, cohort)
-    shared = _values(config, clients, cohort, values, counts) if config.sharing != "keys" else None
+    noisy = config.noise(values, max(config.minimum, cohort)) is not None  # the noise needs the lattice's fine grid
+    shared = None if noisy or config.sharing == "keys" else _values(config, clients, cohort, values, counts)
     try:
         lattice = _keys(config, clients, cohort, values, counts) if config.sharing != "values" else None
     except ConfigError:
@@ -96,7 +97,8 @@ def why(found: tuple[Way, ...]) -> str:
 
 
 def _keys(config: Lattice, clients: int, cohort: int, values: int, counts: int) -> Way:
-    fitted = fit(config, clients, cohort, update=values > 0, counts=counts > 0)
+    noise = config.noise(values, max(config.minimum, cohort))
+    fitted = fit(config, clients, cohort, update=values > 0, counts=counts > 0, noise=noise)
     update, exact = fitted.update, fitted.counts
     return Way(
         "keys",
