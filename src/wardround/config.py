@@ -28,6 +28,7 @@ from wardround.errors import ConfigError
 from wardround.federation import robust as robustness
 from wardround.federation.algorithms import Algorithm
 from wardround.federation.participation import Participation, Weather
+from wardround.federation.privacy import Privacy
 from wardround.federation.robust import Robust, Setting
 from wardround.federation.staleness import Asynchronous
 from wardround.federation.trust import MOST_CLIENTS, Watch
@@ -167,6 +168,7 @@ class Experiment:
     auth: AuthChoice = strategy("auth", "x-wing")
     training: LocalTraining = field(default_factory=LocalTraining)
     compress: Compress = field(default_factory=Compress)
+    privacy: Privacy = field(default_factory=Privacy)
     rounds: Rounds = field(default_factory=Rounds)
     participation: Participation = field(default_factory=Participation)
     weather: Weather = field(default_factory=Weather)
@@ -266,6 +268,8 @@ def check(experiment: Experiment, where: str) -> None:
     _check_codecs(experiment, where)
     if not isinstance(experiment.secagg, PlainSum):
         _check_sums(experiment, experiment.secagg, where)
+    if experiment.privacy.on:
+        _check_privacy(experiment, where)
     _check_personal(experiment, where)
     _check_asynchronous(experiment, where)
     if experiment.algorithm.name == "fednova" and training.optimiser != "sgd":
@@ -379,6 +383,21 @@ def _check_codecs(experiment: Experiment, where: str) -> None:
             f"{where}: [compress] up is biased, and scaffold's control variates would drift with it: use unbiased codecs "
             f"(random-k, int, eden), or [algorithm] fedavg"
         )
+
+
+def _check_privacy(experiment: Experiment, where: str) -> None:
+    wanted = {
+        '[secagg] use = "lattice": the noise is added inside that sum': isinstance(experiment.secagg, Lattice),
+        '[rounds] weighting = "uniform": a weight by rows tells how many there are': experiment.rounds.weighting
+        == "uniform",
+        "[algorithm] fedavg or fedprox: other blocks have parts of other sensitivity": experiment.algorithm.name
+        in ("fedavg", "fedprox"),
+        "[compress] up left out: codecs change the sensitivity": not experiment.compress.up
+        and not experiment.compress.budget_bytes,
+    }
+    for rule, met in wanted.items():
+        if not met:
+            raise ConfigError(f"{where}: [privacy] needs {rule}")
 
 
 def _check_sums(experiment: Experiment, choice: Lattice | PairwiseSum, where: str) -> None:

@@ -3,9 +3,9 @@
     discrete Gaussian   P(x) ~ exp(-x^2 / 2 sigma^2) over the integers       Canonne, Kamath, Steinke, NeurIPS 2020
     Skellam             difference of two Poisson(variance / 2) numbers      Agarwal, Kairouz, Liu, NeurIPS 2021
 
-Both are drawn by inverting a table of the distribution function with 63 random bits: no rejection, the same steps for every
-sample. The table holds 12 standard deviations to each side; with its rounding a sample is within ``DISTANCE`` of the true
-distribution (total variation), which an accountant adds to delta.
+Both are drawn by inverting the distribution function with 126 random bits; its table is computed in whole numbers of 256 bits, so
+no floating point is between the definition and the sample. A sample is within ``DISTANCE`` of the true distribution (total
+variation: 12 standard deviations to each side, thresholds of 126 bits): beside any delta that is nothing.
 
 Laws: deterministic in the seed; mean 0 and the variance asked for; symmetric.
 What it does not do: say how much noise is enough (secagg/privacy.py, drivers/privacy.py).
@@ -13,39 +13,53 @@ What it does not do: say how much noise is enough (secagg/privacy.py, drivers/pr
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
+from math import ceil
 
 import numpy as np
 
-from wardround.arrays import F64, I64, U64
+from wardround.arrays import I64, U64
 from wardround.crypto.sampling import subseed, uniform_words
 
-DISTANCE = 2.0**-45
-WIDEST = 2.0**18
+DISTANCE = 2.0**-100
+WIDEST = 2.0**16
 _DEVIATIONS = 12
+_BITS = 256
+_ONE = 1 << _BITS
+_HALF = 63  # bits per word of a threshold
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """Sample ``low`` + i where i thresholds (``high`` 2^63 + ``deep``) / 2^126 lie at or below the draw."""
+
+    low: int
+    high: U64
+    deep: U64
 
 
 def discrete_gaussian(seed: bytes, count: int, sigma: float) -> I64:
     """``count`` samples.
 
     Raises:
-        ValueError: sigma lies outside [1, 2^18].
+        ValueError: sigma lies outside [1, 2^16].
     """
     _in_range(sigma)
-    low, table = _gaussian(sigma)
-    return _invert(seed, count, low, table)
+    return _invert(seed, count, _gaussian(sigma))
 
 
 def skellam(seed: bytes, count: int, variance: float) -> I64:
     """``count`` samples.
 
     Raises:
-        ValueError: the square root of the variance lies outside [1, 2^18].
+        ValueError: the square root of the variance lies outside [1, 2^16].
     """
     _in_range(variance**0.5)
-    low, table = _poisson(variance / 2)
-    first = _invert(subseed(seed, b"first"), count, low, table)
-    return first - _invert(subseed(seed, b"second"), count, low, table)
+    table = _poisson(variance / 2)
+    return _invert(subseed(seed, b"first"), count, table) - _invert(subseed(seed, b"second"), count, table)
 
 
 def _in_range(sigma: float) -> None:
@@ -53,49 +67,74 @@ def _in_range(sigma: float) -> None:
         raise ValueError(f"a standard deviation of {sigma:g} grid units, 1 to {WIDEST:.0f} can be drawn")
 
 
-def _invert(seed: bytes, count: int, low: int, table: U64) -> I64:
-    draws = uniform_words(seed, count) >> np.uint64(1)
-    found: I64 = np.searchsorted(table, draws, side="right").astype(np.int64)
-    return found + low
+def _invert(seed: bytes, count: int, table: _Table) -> I64:
+    words = uniform_words(seed, 2 * count) >> np.uint64(1)
+    first, second = words[:count], words[count:]
+    found = np.searchsorted(table.high, first, side="right").astype(np.int64)
+    below = np.searchsorted(table.high, first, side="left")
+    for at in np.flatnonzero(below != found):  # a draw whose first word is a threshold's: one in 2^40
+        same = slice(int(below[at]), int(found[at]))
+        found[at] = below[at] + int(np.searchsorted(table.deep[same], second[at], side="right"))
+    return found + table.low
 
 
-@lru_cache(maxsize=8)
-def _gaussian(sigma: float) -> tuple[int, U64]:
-    reach = int(np.ceil(_DEVIATIONS * sigma)) + 1
-    x = np.arange(-reach, reach + 1, dtype=np.float64)
-    return -reach, _thresholds(np.exp(-0.5 * (x / sigma) ** 2))
+@lru_cache(maxsize=4)
+def _gaussian(sigma: float) -> _Table:
+    reach = ceil(_DEVIATIONS * sigma) + 1
+    ratio = _exp_minus(
+        *_halved_inverse_square(sigma)
+    )  # exp(-1 / 2 sigma^2); weight(x + 1) / weight(x) = ratio^(2x + 1)
+    side, weight, step, square = [_ONE], _ONE, ratio, (ratio * ratio) >> _BITS
+    for _ in range(reach):
+        weight = (weight * step) >> _BITS
+        step = (step * square) >> _BITS
+        side.append(weight)
+    return _table(-reach, [*side[:0:-1], *side])
 
 
-@lru_cache(maxsize=8)
-def _poisson(rate: float) -> tuple[int, U64]:
+@lru_cache(maxsize=4)
+def _poisson(rate: float) -> _Table:
     reach = _DEVIATIONS * rate**0.5 + 2 * _DEVIATIONS  # the upper tail of a small rate is heavier than a Gaussian's
-    low = max(0, int(rate - reach))
-    k = np.arange(low, int(rate + reach) + 1, dtype=np.float64)
-    return low, _thresholds(np.exp(_log_poisson(k, rate)))
+    low, mode, high = max(0, int(rate - reach)), int(rate), int(rate + reach) + 1
+    over, under = rate.as_integer_ratio()
+
+    def upward() -> Iterator[int]:
+        weight = _ONE
+        for k in range(mode + 1, high + 1):
+            weight = weight * over // (under * k)
+            yield weight
+
+    def downward() -> Iterator[int]:
+        weight = _ONE
+        for k in range(mode, low, -1):
+            weight = weight * under * k // over
+            yield weight
+
+    return _table(low, [*list(downward())[::-1], _ONE, *upward()])
 
 
-def _log_poisson(k: F64, rate: float) -> F64:
-    """log of the Poisson probabilities by the saddle point (Loader 2000): no large terms that cancel."""
-    safe = np.maximum(k, 1.0)
-    u = (k - rate) / rate
-    small = np.abs(u) < 0.05
-    series = u**2 * (1 / 2 - u * (1 / 6 - u * (1 / 12 - u * (1 / 20 - u * (1 / 30 - u * (1 / 42 - u / 56))))))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        exact = (1 + u) * np.log1p(u) - u
-    deviance = rate * np.where(small, series, exact)
-    stirling = 1 / (12 * safe) - 1 / (360 * safe**3) + 1 / (1260 * safe**5) - 1 / (1680 * safe**7)
-    found = -stirling - deviance - 0.5 * np.log(2 * np.pi * safe)
-    few = k < 16  # Stirling's series is not exact enough: add up logarithms
-    if few.any():
-        whole = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, 17, dtype=np.float64)))])
-        index = np.minimum(k, 16).astype(np.int64)
-        found = np.where(few, k * np.log(rate) - rate - whole[index], found)
-    return np.asarray(found, dtype=np.float64)
+def _table(low: int, weights: list[int]) -> _Table:
+    """Thresholds of the distribution with these weights, all but the last (which is everything)."""
+    sums = list(accumulate(weights))
+    whole = sums[-1]
+    scaled = [(part << (2 * _HALF)) // whole for part in sums[:-1]]
+    mask = (1 << _HALF) - 1
+    high = np.fromiter((each >> _HALF for each in scaled), np.uint64, len(scaled))
+    return _Table(low, high, np.fromiter((each & mask for each in scaled), np.uint64, len(scaled)))
 
 
-def _thresholds(weights: F64) -> U64:
-    """Distribution function times 2^63, without its last entry (which is everything)."""
-    whole = np.cumsum(weights.astype(np.longdouble))
-    scaled = whole / whole[-1] * np.longdouble(2.0**63)
-    found: U64 = np.minimum(np.rint(scaled), np.longdouble(2.0**63)).astype(np.uint64)[:-1]
-    return found
+def _halved_inverse_square(sigma: float) -> tuple[int, int]:
+    """1 / (2 sigma^2) as an exact ratio."""
+    over, under = sigma.as_integer_ratio()
+    return under * under, 2 * over * over
+
+
+def _exp_minus(over: int, under: int) -> int:
+    """exp(-over / under) with 256 bits behind the point, for a ratio in [0, 1]: Taylor's series in whole numbers."""
+    x = (over << _BITS) // under
+    term, total, k = _ONE, _ONE, 0
+    while term:
+        k += 1
+        term = ((term * x) >> _BITS) // k
+        total += -term if k % 2 else term
+    return total

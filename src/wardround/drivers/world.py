@@ -7,20 +7,22 @@ of clients that are not in flight.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from wardround.arrays import F32, I64
 from wardround.compress.budget import Ring
 from wardround.config import Experiment
+from wardround.drivers.privacy import settle
 from wardround.errors import ConfigError
 from wardround.federation.plan import Plan, Prepared, Schedule
 from wardround.federation.ring import priced
 from wardround.federation.root import RootRows
 from wardround.rng import stream
 from wardround.secagg.choice import PairwiseSum, PlainSum
-from wardround.secagg.parameters import largest_opened
+from wardround.secagg.parameters import Lattice, largest_opened
+from wardround.secagg.privacy import Private, private
 from wardround.traffic.partition import ClientShare
 from wardround.traffic.root import NOTHING, hold_apart
 from wardround.traffic.split import Split
@@ -66,7 +68,7 @@ def plan(experiment: Experiment, table: Table) -> Plan:
             "[training] exposure invents attacks of no class, the labels are "
             f'{", ".join(table.labels.names)}: set [data] labels = "binary", or exposure = 0'
         )
-    r = experiment.rounds
+    r, account = experiment.rounds, settle(experiment)
     return Plan(
         schema=table.schema,
         labels=table.labels,
@@ -76,7 +78,9 @@ def plan(experiment: Experiment, table: Table) -> Plan:
         algorithm=experiment.algorithm,
         rule=experiment.rule,
         optimiser=experiment.server,
-        schedule=Schedule(r.count, r.measure_every, r.keep, r.cohort_size, r.exchange_retries),
+        schedule=Schedule(
+            account.rounds if account else r.count, r.measure_every, r.keep, r.cohort_size, r.exchange_retries
+        ),
         weighting=r.weighting,
         weight_cap=r.weight_cap,
         protected=not isinstance(experiment.secagg, PlainSum),
@@ -86,7 +90,16 @@ def plan(experiment: Experiment, table: Table) -> Plan:
         ring=prices(experiment, table),
         asynchronous=experiment.asynchronous,
         trust=experiment.trust,
+        privacy=replace(experiment.privacy, multiplier=account.multiplier) if account else experiment.privacy,
     )
+
+
+def protection(experiment: Experiment) -> Lattice | PairwiseSum | None:
+    """How sums are protected, with the noise of a private federation; None: not at all."""
+    choice, account = experiment.secagg, settle(experiment)
+    if isinstance(choice, Lattice) and account is not None and account.privacy.mechanism != "none":
+        return private(choice, Private(account.privacy.mechanism, account.multiplier, account.privacy.hostile))
+    return None if isinstance(choice, PlainSum) else choice
 
 
 MANY = 100

@@ -11,6 +11,7 @@ numbers, the weight first). Codecs (coding.py) stand at the end of ``contribute`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -60,6 +61,8 @@ def contribute(
     block, memory = plan.algorithm.block(trained, plan.training, kept.memory, ask.broadcast)
     parts = plan.algorithm.parts(trained.delta.size)
     weight = plan.weight(trained.rows, heaviest)
+    if plan.privacy.on:
+        return _private(ask, parts, block if weight else np.zeros_like(block)), Kept(memory, kept.feedback)
     if not weight or not (np.isfinite(block).all() and np.isfinite(trained.loss)):
         return _nothing(ask.exchange, parts, sender), kept
     update = (block * np.float32(weight / heaviest)).astype(np.float32)
@@ -74,6 +77,14 @@ def contribute(
         return Answer(ask.exchange, reach.shrink(parts, z, ask.reach), counts), Kept(memory, feedback)
     code, feedback = coding.encode_block(parts, update, sender)
     return coding.pack(ask.exchange, said, code), Kept(memory, feedback)
+
+
+def _private(ask: AskTraining, parts: Sequence[Part], block: F32) -> Answer:
+    """Client, private federation: the update (layer 2 clips it and adds noise), and counts that say nothing about the client."""
+    update = block if np.isfinite(block).all() else np.zeros_like(block)
+    return Answer(
+        ask.exchange, reach.shrink(parts, update, ask.reach), np.array([1.0, 0.0, 0.0, 1.0, *[0.0] * len(parts)])
+    )
 
 
 def _nothing(exchange: int, parts: Sequence[Part], sender: Sender | None) -> Reply:
@@ -159,12 +170,12 @@ def combine(plan: Plan, sums: list[CohortSum], parameters: F32, carried: Carried
     following = carried.reach
     if moment.coding is not None:
         following = reach.steered(sent, total[4:], total[3], carried.reach)
-    elif plan.protected:
+    elif plan.protected and not plan.privacy.on:
         following = reach.following(total[4:], total[3])
     return Combined(
         parameters=moved,
         carried=Carried(optimiser, mean.state, algorithm, following),
-        loss=float(total[1] / 1000 / max(total[0], 1.0)),
+        loss=math.nan if plan.privacy.on else float(total[1] / 1000 / max(total[0], 1.0)),
         update_norm=float(np.linalg.norm(delta)),
         rows=rows,
         mean=mean,

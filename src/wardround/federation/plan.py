@@ -15,6 +15,7 @@ from wardround.compress.budget import Ring
 from wardround.compress.table import Compress
 from wardround.federation.algorithms import Algorithm
 from wardround.federation.coding import Coder
+from wardround.federation.privacy import Privacy
 from wardround.federation.staleness import Asynchronous
 from wardround.federation.trust import Watch
 from wardround.params import Layout
@@ -46,6 +47,7 @@ class Plan:
     (0: set from the summed statistics), so that no client can claim more. ``protected``: sums are secure (layer 2), so
     update values travel within a reach (reach.py). ``compress``: the codecs (coding.py); ``identity`` names the federation
     in what is drawn publicly; ``ring``: the secure sum's numbers, None where sums are open. ``trust``: group testing (trust.py).
+    ``privacy``: noise in the updates (privacy.py).
     """
 
     schema: Schema
@@ -66,6 +68,7 @@ class Plan:
     ring: Ring | None = None
     asynchronous: Asynchronous = Asynchronous()
     trust: Watch = Watch()
+    privacy: Privacy = Privacy()
 
     @property
     def packs(self) -> bool:

@@ -26,7 +26,7 @@ from wardround.compress.downlink import Announced, update_for
 from wardround.compress.pack import pack_counts
 from wardround.errors import LocalProtocolError, RemoteProtocolError, RoundError, UsageError
 from wardround.events import Event, Measured, Note, RoundFailed, TrustMoved
-from wardround.federation import announce, coding, cohorts, measure, pipeline, reach, trust
+from wardround.federation import announce, coding, cohorts, measure, pipeline, privacy, reach, trust
 from wardround.federation.algorithms import EMPTY
 from wardround.federation.coding import Coded, Coder
 from wardround.federation.cohorts import CohortSum
@@ -458,7 +458,7 @@ class Server:
         carried = replace(
             self._state.carried,
             optimiser=self._plan.optimiser.init(parameters.size),
-            reach=reach.first(self._sent()) if self._plan.protected else EMPTY,
+            reach=self._first_reach(),
         )
         self._state = replace(self._state, carried=carried)
         self._confirmed.clear()  # they answered set-up, but nobody has the totals yet
@@ -469,6 +469,11 @@ class Server:
                 f"statistics of {sums[0].clients} clients: {inputs} model inputs, {parameters.size} parameters",
             )
         ]
+
+    def _first_reach(self) -> F32:
+        if self._plan.privacy.on:
+            return privacy.reach(self._sent(), self._plan.privacy.norm)
+        return reach.first(self._sent()) if self._plan.protected else EMPTY
 
     def _again(self, why: str) -> list[Event]:
         self._state, self._trouble = replace(self._state, failures=self._state.failures + 1), why

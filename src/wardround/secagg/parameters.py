@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar, Literal
 
+from wardround.crypto.noise import WIDEST
 from wardround.crypto.sampling import CBD_VARIANCE
 from wardround.crypto.sharing import LARGEST, Sharing
 from wardround.errors import ConfigError
@@ -207,7 +208,7 @@ class Lattice:
             )
 
     def noise(self, values: int, smallest: int) -> Noise | None:
-        """What each client adds to ``values`` values where sets of ``smallest`` clients may be opened: nothing (see privacy.py)."""
+        """What each client adds to ``values`` values where sets of ``smallest`` clients may be opened (privacy.py): nothing."""
         del values, smallest
         return None
 
@@ -283,6 +284,8 @@ def choose_dithered(n: int, clients: int, bits: int, noise: Noise | None = None)
     """
     full = (1 << bits) - 1
     for r in range(6, 1, -1):
+        if noise is not None and noise.spread * full * (1 << r) > WIDEST:
+            continue  # the noise is wide: a coarser grid will do
         margin = Dithered(r, r, full, clients, noise).margin
         width = (clients * full).bit_length()
         levels = min(full, ((1 << width) - 1 - 2 * margin) // clients)

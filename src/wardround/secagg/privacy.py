@@ -1,8 +1,8 @@
 """Distributed differential privacy in the fixed point of the secure sum: each client clips and adds a part of the noise.
 
-The noise of all honest clients of an opened set together has the deviation ``multiplier`` times the sensitivity; each adds its part
-of it before it encrypts, so neither server nor committee ever sees a sum without it. Discrete Gaussian: Kairouz, Liu, Steinke, ICML
-2021; Skellam: Agarwal, Kairouz, Liu, NeurIPS 2021.
+The noise of all honest clients of an opened set together has the deviation ``multiplier`` times the sensitivity; each adds its
+part of it before it encrypts, so neither server nor committee ever sees a sum without it. Discrete Gaussian: Kairouz, Liu,
+Steinke, ICML 2021; Skellam: Agarwal, Kairouz, Liu, NeurIPS 2021.
 
     norm         sqrt(d) clip / 8: an update's Euclidean norm after clipping, in units of its values
     sensitivity  norm + sqrt(d) / 2 grid steps (rounding may lengthen it so far)
@@ -15,14 +15,15 @@ What it does not do: account (drivers/privacy.py); cover the counts (federation/
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import numpy as np
 
 from wardround.arrays import F32, I64
 from wardround.crypto import noise
-from wardround.secagg.noise import GAUSSIAN, SKELLAM, Noise
+from wardround.errors import ConfigError
+from wardround.secagg.noise import GAUSSIAN, SKELLAM, SMALLEST_DEVIATION, Noise
 from wardround.secagg.parameters import Lattice
 
 SPREAD = 8.0
@@ -50,6 +51,8 @@ class Private:
         # the coarsest grid that may be chosen: 0.98 of the levels, quarters of a step (parameters.choose_dithered)
         longest = norm + math.sqrt(values) / 2 * (2 * config.clip / (0.98 * full * 4))
         deviation = self.multiplier * longest / math.sqrt(self.honest(smallest))
+        if deviation / (2 * config.clip) * 0.98 * full * 4 < SMALLEST_DEVIATION:
+            raise ConfigError(f"[privacy] multiplier = {self.multiplier} is too little noise for this grid: raise it")
         kind = GAUSSIAN if self.mechanism == "gaussian" else SKELLAM
         return Noise(kind, deviation / (2 * config.clip), norm)
 
@@ -66,8 +69,7 @@ class PrivateLattice(Lattice):
 
 def private(config: Lattice, chosen: Private) -> PrivateLattice:
     """``config`` with noise."""
-    fields = {name: getattr(config, name) for name in Lattice.__dataclass_fields__}
-    return PrivateLattice(**fields, private=chosen)
+    return PrivateLattice(**{spec.name: getattr(config, spec.name) for spec in fields(config)}, private=chosen)
 
 
 def shorten(values: F32, norm: float) -> F32:

@@ -18,6 +18,7 @@ from typing import Any
 from wardround.drivers.nats.link import LinkError
 from wardround.drivers.nats.port import Port, Reply
 from wardround.drivers.nats.state import DiskError
+from wardround.drivers.privacy import Account, spent
 from wardround.errors import RemoteProtocolError
 from wardround.events import Emit, Event, Note, RoundDone
 from wardround.federation.desk import Desk
@@ -69,6 +70,7 @@ class Coordinator:
     now: Callable[[], float]
     ticks: Callable[[], float]
     counts: Counts = field(default_factory=Counts)
+    account: Account | None = None
 
     def __post_init__(self) -> None:
         self._draining = asyncio.Event()
@@ -153,7 +155,7 @@ class Coordinator:
         return Step()
 
     async def _close(self, step: Step[Any]) -> None:
-        for event in step.events:
+        for event in (*step.events, *spent(self.account, step.events)):
             self.emit(self._completed(event))
         await self._checkpoint()
         try:

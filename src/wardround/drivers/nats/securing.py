@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from wardround.drivers.nats import signing
 from wardround.drivers.nats.deployment import Federation, Seat, fingerprint, seats, token
 from wardround.drivers.nats.keys import COORDINATOR, KeyFolder
+from wardround.drivers.world import protection
 from wardround.errors import LocalProtocolError
 from wardround.federation.client import Client
 from wardround.federation.secure_client import SecureClient, SecureClientState
@@ -46,7 +47,7 @@ class Securing:
         Raises:
             ConfigError: the committee cannot be drawn.
         """
-        choice = federation.secagg
+        choice = protection(federation)
         if not isinstance(choice, Lattice):
             return None
         return cls(federation, tuple(names), keys, choice, seats(federation, names), passphrase)

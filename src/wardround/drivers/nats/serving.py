@@ -30,6 +30,7 @@ from wardround.drivers.nats.result import write_result
 from wardround.drivers.nats.secured import Authenticated, Papers, ServerGuard
 from wardround.drivers.nats.securing import Securing, kept_server
 from wardround.drivers.nats.state import State
+from wardround.drivers.privacy import settle
 from wardround.drivers.sinks.health import Health, Snapshot
 from wardround.drivers.store.member_keys import read_server_key
 from wardround.drivers.store.registrar import ANCHOR, read_anchor
@@ -210,6 +211,7 @@ class _Process:
             peers=self._names,
             now=time.time,
             ticks=time.monotonic,
+            account=settle(f),
         )
 
     def _desk(self) -> Desk:

@@ -17,11 +17,12 @@ from wardround.arrays import F32, I64
 from wardround.auth.choice import NoAuth
 from wardround.compress import codec
 from wardround.config import Experiment
+from wardround.drivers.privacy import settle, spent
 from wardround.drivers.simulation import engines
 from wardround.drivers.simulation.attackers import Attackers
 from wardround.drivers.simulation.authenticated import Asked, Authenticated, Tolls
 from wardround.drivers.simulation.secure import Called, SecureSum
-from wardround.drivers.world import ClientRows, PreparedTable, World, root_rows
+from wardround.drivers.world import ClientRows, PreparedTable, World, protection, root_rows
 from wardround.errors import LocalProtocolError, RoundError
 from wardround.events import Emit, Event, Note, RoundDone
 from wardround.federation.buffered import server_for
@@ -34,7 +35,6 @@ from wardround.federation.plan import Plan, Prepared
 from wardround.federation.server import Phase, Server
 from wardround.federation.step import Send
 from wardround.rng import stream
-from wardround.secagg.choice import PlainSum
 from wardround.training.task import Engine, Job, Rows, Trained
 from wardround.wire import decode, encode, message
 
@@ -103,10 +103,9 @@ class Federation:
         self._prepared: PreparedTable | None = None
         self._engine: Engine | None = None
         self._hold()
-        choice = self.experiment.secagg
-        self.secure = (
-            None if isinstance(choice, PlainSum) else SecureSum(choice, self.world.names, self.experiment.seed)
-        )
+        choice = protection(self.experiment)
+        self.secure = None if choice is None else SecureSum(choice, self.world.names, self.experiment.seed)
+        self.account = settle(self.experiment)
 
         auth = self.experiment.auth
         self.auth = (
@@ -211,7 +210,8 @@ class Federation:
                 seconds=seconds,
             )
 
-        return turns + lost_sum + tuple(completed(event) if isinstance(event, RoundDone) else event for event in events)
+        done = tuple(completed(event) if isinstance(event, RoundDone) else event for event in events)
+        return turns + lost_sum + done + spent(self.account, events)
 
     def _reachable(self, moment: int, training_round: int) -> list[str]:
         """Clients that are on at this ``moment`` of the weather and may take part."""

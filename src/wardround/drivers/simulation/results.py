@@ -45,6 +45,7 @@ def metrics(federation: Federation, run: RunDir, models: Mapping[str, Any]) -> d
         },
         "rounds": _rounds(run),
         "curve": _curve(run),
+        "privacy": _privacy(federation),
         "kept_round": federated.pop("kept_round"),
         "personal": models["personal"] or None,
         "models": {"federated": federated, **{name: models[name] or None for name in BASELINES}},
@@ -56,6 +57,22 @@ def metrics(federation: Federation, run: RunDir, models: Mapping[str, Any]) -> d
             "down_per_client": traffic.down / clients,
             **_dense(federation),
         },
+    }
+
+
+def _privacy(federation: Federation) -> dict[str, Any] | None:
+    """What was spent; None where nothing was promised."""
+    account, done = federation.account, federation.server.round
+    if account is None:
+        return None
+    return {
+        "mechanism": account.privacy.mechanism,
+        "epsilon": account.epsilon(done),
+        "delta": account.privacy.delta,
+        "budget": account.privacy.epsilon,
+        "multiplier": account.multiplier,
+        "rounds": done,
+        "covers": "updates",
     }
 
 
