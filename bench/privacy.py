@@ -70,7 +70,16 @@ def one(data: str, wish: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "private.toml"
         file.write_text(EXPERIMENT.format(**{**wish, "epsilon": wish["epsilon"] or 8.0}))
-        command = [sys.executable, "-c", "from wardround.cli.main import main; main()", "simulate", str(file), "--data", data, "--quiet"]
+        command = [
+            sys.executable,
+            "-c",
+            "from wardround.cli.main import main; main()",
+            "simulate",
+            str(file),
+            "--data",
+            data,
+            "--quiet",
+        ]
         began = time.perf_counter()
         subprocess.run(command, cwd=folder, check=True, capture_output=True)  # noqa: S603
         (found,) = Path(folder).glob("runs/*/metrics.json")
@@ -94,19 +103,33 @@ def main() -> None:
     parser.add_argument("--norm", type=float, default=1.0)
     parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3])
     asked = parser.parse_args()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S607
-    about = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "python": platform.python_version(), "commit": commit}
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()  # noqa: S607
+    about = {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+        "commit": commit,
+    }
     kept = json.loads(OUT.read_text()) if OUT.exists() else {"about": about, "rows": []}
     for seed in asked.seeds:
         for mechanism, epsilon in BUDGETS:
-            wish = {"seed": seed, "clients": asked.clients, "rounds": asked.rounds, "norm": asked.norm, "mechanism": mechanism}
+            wish = {
+                "seed": seed,
+                "clients": asked.clients,
+                "rounds": asked.rounds,
+                "norm": asked.norm,
+                "mechanism": mechanism,
+            }
             wish |= {"epsilon": epsilon, "minimum": int(0.8 * asked.clients)}
             if any(all(row.get(k) == v for k, v in wish.items()) for row in kept["rows"]):
                 continue
             row = one(asked.data, wish)
             kept["rows"].append(row)
             OUT.write_text(json.dumps(kept, indent=1) + "\n")
-            print(row["mechanism"], row["epsilon"], seed, round(row["macro_f1"], 3), f"{row['seconds']:.0f} s", flush=True)
+            print(
+                row["mechanism"], row["epsilon"], seed, round(row["macro_f1"], 3), f"{row['seconds']:.0f} s", flush=True
+            )
 
 
 if __name__ == "__main__":
