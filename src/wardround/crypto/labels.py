@@ -24,7 +24,7 @@ HEAL = b"wardround-auth/1 heal"
 RECORD_UP = b"wardround-auth/1 record up"
 RECORD_DOWN = b"wardround-auth/1 record down"
 RECEIPT = b"wardround-auth/1 receipt"
-BODY = b"wardround-auth/1 body\x01"
+BODY = b"wardround-auth/1 sealed body"
 BODY_KEY = b"wardround-auth/1 body key"
 SIGN_UPDATE = b"wardround sign update"  # the optional signature over an update (signed_update)
 
