@@ -101,6 +101,7 @@ class Evaluation:
         centralised_epochs, centralised_batch, centralised_learning_rate: of that baseline (AdamW).
         local: train every client alone, for as many epochs as it sees in the federation, as a lower baseline.
         late_clients: share of the clients that never train and join at the end with a few rows (few-shot curve).
+        late: names of clients that join late, beside those.
     """
 
     target_fpr: float = 0.01
@@ -111,6 +112,7 @@ class Evaluation:
     centralised_learning_rate: float = 0.002
     local: bool = True
     late_clients: float = 0.0
+    late: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.target_fpr < 1:

@@ -77,6 +77,8 @@ class WindowPrior(ClientPrior):
         window: rows the estimate rests on.
         every: rows between two estimates.
         strength: pseudo-rows of the client's own label shares that the estimate begins with; more is steadier.
+        temperature: divides the logits first. A model is surer than it should be at a site it never saw, and EM cannot move
+            posteriors of 0 and 1; choose it by leaving out sites that have labels (docs/howto/skewed-hospitals.md).
     """
 
     name: ClassVar[str] = "window"
@@ -84,6 +86,7 @@ class WindowPrior(ClientPrior):
     window: int = 512
     every: int = 64
     strength: float = 64.0
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,10 +95,13 @@ class WindowPrior(ClientPrior):
                 raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
         if not self.strength >= 0:
             raise ValueError(f"strength must be 0 or more, not {self.strength}")
+        if not self.temperature > 0:
+            raise ValueError(f"temperature must be above 0, not {self.temperature}")
 
     def correct(self, logits: F32, counts: F64, trained: F64) -> F32:
         """Rows in blocks of ``every``; each block's offset rests on the window that ends with it."""
         own = floored(counts, trained, self.floor)
+        logits = logits / np.float32(self.temperature)
         corrected = np.empty_like(logits)
         for at in range(0, len(logits), self.every):
             end = min(len(logits), at + self.every)

@@ -16,14 +16,14 @@ from typing import TypeVar, cast
 from wardround.arrays import F32, I64
 from wardround.auth.choice import NoAuth
 from wardround.compress import codec
-from wardround.config import Experiment
+from wardround.config import Evaluation, Experiment, nearest
 from wardround.drivers.privacy import settle, spent
 from wardround.drivers.simulation import engines
 from wardround.drivers.simulation.attackers import Attackers
 from wardround.drivers.simulation.authenticated import Asked, Authenticated, Tolls
 from wardround.drivers.simulation.secure import Called, SecureSum
 from wardround.drivers.world import ClientRows, PreparedTable, World, protection, root_rows
-from wardround.errors import LocalProtocolError, RoundError
+from wardround.errors import ConfigError, LocalProtocolError, RoundError
 from wardround.events import Emit, Event, Note, RoundDone
 from wardround.federation.buffered import server_for
 from wardround.federation.buffered_client import client_for
@@ -98,7 +98,7 @@ class Federation:
         clients, rounds = len(self.world.shares), self.plan.schedule.rounds
         self._index = {name: i for i, name in enumerate(self.world.names)}
         self._presence = self.experiment.weather.presence(clients, rounds, self.experiment.seed)
-        self.late = late_clients(clients, self.experiment.evaluation.late_clients, self.experiment.seed)
+        self.late = late_clients(self.world.names, self.experiment.evaluation, self.experiment.seed)
         self._presence[:, sorted(self.late)] = False
         self._prepared: PreparedTable | None = None
         self._engine: Engine | None = None
@@ -345,10 +345,18 @@ class HostileRows:
         return self._attackers.rows(self._index, rows, self._round) if part == "train" else rows
 
 
-def late_clients(clients: int, share: float, seed: int) -> frozenset[int]:
-    """The clients that never take part, drawn by the seed: they join when all is trained (evaluation)."""
-    count = round(share * clients)
-    return frozenset(int(i) for i in stream(seed, "late").choice(clients, size=count, replace=False))
+def late_clients(names: Sequence[str], wanted: Evaluation, seed: int) -> frozenset[int]:
+    """The clients that never take part: they join when all is trained. Drawn by the seed, or named.
+
+    Raises:
+        ConfigError: nobody has that name.
+    """
+    for name in wanted.late:
+        if name not in names:
+            raise ConfigError(f"[evaluation] late: no client is named {name!r}{nearest(name, list(names))}")
+    count = round(wanted.late_clients * len(names))
+    drawn = stream(seed, "late").choice(len(names), size=count, replace=False)
+    return frozenset(int(i) for i in drawn) | {names.index(name) for name in wanted.late}
 
 
 def _plain(arriving: Iterator[tuple[str, Reply]]) -> Iterator[tuple[str, Answer]]:

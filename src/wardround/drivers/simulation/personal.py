@@ -78,6 +78,7 @@ def personal(federation: Federation, emit: Emit) -> dict[str, Any]:
         "clients": found,
         **{kind: _summary([row[kind] for row in found]) for kind in ("common", "own")},
         "late": few_shot(place, sorted(late)),
+        "unlabelled": _unlabelled(place, (everybody, common)),
     }
 
 
@@ -117,6 +118,17 @@ def few_shot(place: Place, late: Sequence[int]) -> list[dict[str, Any]]:
             }
         )
     return curve
+
+
+def _unlabelled(place: Place, everybody: tuple[Rows, F32]) -> dict[str, float | None]:
+    """The test rows as traffic of one site that has no labels at all: what the prior correction makes of them in their order
+    (only ``window`` can do anything without counts). With a site left out of training this is the site's own view.
+    """
+    rows, common = everybody
+    nothing = np.zeros(place.federation.plan.classes)
+    corrected = (rows, place.federation.experiment.prior.correct(common, nothing, place.trained))
+    found = _numbers(corrected, corrected, nothing)
+    return {key: found[key] for key in ("accuracy", "macro_f1")}
 
 
 def _joined(place: Place, client: int, rows: Rows) -> F32:
