@@ -25,6 +25,7 @@ from wardround.catalogue import Catalogue
 from wardround.compress.chain import Chain
 from wardround.compress.table import Compress
 from wardround.errors import ConfigError
+from wardround.federation import clusters
 from wardround.federation import robust as robustness
 from wardround.federation.algorithms import Algorithm
 from wardround.federation.participation import Participation, Weather
@@ -273,6 +274,7 @@ def check(experiment: Experiment, where: str) -> None:
     if experiment.privacy.on:
         _check_privacy(experiment, where)
     _check_personal(experiment, where)
+    _check_clusters(experiment, where)
     _check_asynchronous(experiment, where)
     if experiment.algorithm.name == "fednova" and training.optimiser != "sgd":
         raise ConfigError(f'{where}: [algorithm] fednova normalises SGD steps: set [training] optimiser = "sgd"')
@@ -354,6 +356,20 @@ def _check_asynchronous(experiment: Experiment, where: str) -> None:
         raise ConfigError(
             f"{where}: [asynchronous] buffer = {size}, but no sum of fewer than [participation] minimum = {policy.minimum} "
             f"is used: raise buffer or lower minimum",
+        )
+
+
+def _check_clusters(experiment: Experiment, where: str) -> None:
+    if clusters.models_of(experiment.algorithm) == 1:
+        return
+    if experiment.compress != Compress():
+        raise ConfigError(
+            f"{where}: [algorithm] {experiment.algorithm.name} has several models in one vector: [compress] cannot cut it"
+        )
+    if experiment.rule.needs or experiment.model.unsupervised:
+        raise ConfigError(
+            f"{where}: [algorithm] {experiment.algorithm.name} needs a classifier and a rule without a root set: "
+            f'set [rule] use = "mean", "norm-clipping" or another'
         )
 
 

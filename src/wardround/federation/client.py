@@ -24,7 +24,7 @@ from wardround.compress.codec import Memory
 from wardround.compress.downlink import Announced
 from wardround.compress.pack import unpack_counts
 from wardround.errors import LocalProtocolError, RemoteProtocolError
-from wardround.federation import measure, pipeline
+from wardround.federation import clusters, measure, pipeline
 from wardround.federation.algorithms import EMPTY
 from wardround.federation.coding import Coded, Sender, pack_answer
 from wardround.federation.messages import (
@@ -43,6 +43,7 @@ from wardround.federation.plan import Plan, Prepared, label_offset, prepare
 from wardround.rng import stream
 from wardround.training.exposure import expose
 from wardround.training.task import Engine, Job, Rows, Trained
+from wardround.training.tuning import loss as mean_loss
 from wardround.wire import decode, encode, message
 
 
@@ -111,6 +112,7 @@ class Client:
         self._asked: AskTraining | None = None
         self._base: Job | None = None
         self._legs: list[Trained] = []
+        self._shares: F32 = EMPTY  # which of several models are open, as the last training ask said
 
     def to_bytes(self) -> bytes:
         """What must be stored before an answer is sent."""
@@ -154,6 +156,8 @@ class Client:
         if isinstance(ask, AskStatistics):
             return self._answer(pipeline.statistics(self._plan, ask.exchange, *data.raw()))
         whole, prepared = self._prepare(ask)
+        if clusters.models_of(self._plan.algorithm) > 1:
+            whole = self._choose(whole, data, prepared, engine)
         if isinstance(whole, AskTraining):
             self._asked = whole
             return self._job(whole, data, prepared)
@@ -192,6 +196,17 @@ class Client:
             return None
         coding = prepared.coder.coding(self._state.held, asked.link)
         return Sender(coding, self._state.feedback, stream(self._seed, "codec", self._state.index, asked.round))
+
+    def _choose(self, ask: Model, data: LocalData, prepared: Prepared, engine: Engine | None) -> Model:
+        """The ask with the one model in it that fits this client's training rows; the choice is kept in its memory."""
+        if engine is None:
+            raise LocalProtocolError("choosing a model needs an engine")
+        rows, using = clusters.sample(data.prepared("train", prepared)), engine
+        shares = ask.broadcast if isinstance(ask, AskTraining) else self._shares
+        chosen = clusters.choose(self._plan.algorithm, ask.parameters, shares, lambda w: mean_loss(using, w, rows))
+        self._shares = shares
+        self._state = replace(self._state, memory=np.array([chosen], dtype=np.float32))
+        return replace(ask, parameters=clusters.each(self._plan.algorithm, ask.parameters)[chosen])
 
     def _job(self, ask: AskTraining, data: LocalData, prepared: Prepared) -> Job:
         rows = data.prepared("train", prepared)
@@ -239,7 +254,7 @@ class Client:
         return ask, prepared
 
     def _fits(self, ask: Model, prepared: Prepared) -> None:
-        d = prepared.layout.size
+        d = prepared.layout.size * clusters.models_of(self._plan.algorithm)
         due: dict[str, tuple[F32 | F64, tuple[int, ...]]] = {"parameters": (ask.parameters, (d,))}
         if isinstance(ask, AskTraining):
             due["broadcast"] = (ask.broadcast, self._plan.algorithm.broadcast(EMPTY, d).shape)

@@ -26,7 +26,7 @@ from wardround.compress.downlink import Announced, update_for
 from wardround.compress.pack import pack_counts
 from wardround.errors import LocalProtocolError, RemoteProtocolError, RoundError, UsageError
 from wardround.events import Event, Measured, Note, RoundFailed, TrustMoved
-from wardround.federation import announce, coding, cohorts, measure, pipeline, privacy, reach, trust
+from wardround.federation import announce, clusters, coding, cohorts, measure, pipeline, privacy, reach, trust
 from wardround.federation.algorithms import EMPTY
 from wardround.federation.coding import Coded, Coder
 from wardround.federation.cohorts import CohortSum
@@ -166,6 +166,11 @@ class Server:
         return self._state.carried
 
     @property
+    def common(self) -> F32:
+        """The one model [d] for those who cannot choose among several (clusters.py); else ``parameters``."""
+        return clusters.common(self._plan.algorithm, self.parameters, self._state.carried.algorithm)
+
+    @property
     def prepared(self) -> Prepared | None:
         return self._prepared
 
@@ -214,8 +219,15 @@ class Server:
         if self.phase is not Phase.DONE:
             raise LocalProtocolError(f"the federation is in phase {s.phase}, there is no outcome yet")
         if self._plan.schedule.keep == "best" and s.best_round:
-            return Outcome(s.best_round, s.best_parameters, s.totals, s.best_errors, s.best_measures)
-        return Outcome(s.round, self.parameters, s.totals, s.errors, s.measures)
+            return self._result(s.best_round, s.best_parameters, s.best_errors, s.best_measures)
+        return self._result(s.round, self.parameters, s.errors, s.measures)
+
+    def _result(self, round_: int, parameters: F32, errors: F64, measures: F64) -> Outcome:
+        s, algorithm = self._state, self._plan.algorithm
+        one = clusters.common(algorithm, parameters, s.carried.algorithm)
+        return Outcome(
+            round_, one, s.totals, errors, measures, clusters.each(algorithm, parameters), s.carried.algorithm
+        )
 
     def begin(self, now: float, reachable: Sequence[str], patience: float = 60.0) -> Step[Ask]:
         """Open the next exchange with ``reachable`` peers; wait ``patience`` seconds.
@@ -452,7 +464,9 @@ class Server:
         except ValueError as error:  # nobody who answered has rows, or all rows are alike: others may answer next time
             return self._again(str(error))
         inputs = len(self._prepared.preprocessor.names)
-        parameters = self._plan.model.init(inputs, self._plan.classes, stream(self._seed, "init"))
+        streams = [("init",), *(("init", k) for k in range(1, clusters.models_of(self._plan.algorithm)))]
+        models = [self._plan.model.init(inputs, self._plan.classes, stream(self._seed, *name)) for name in streams]
+        parameters = np.concatenate(models)
         ledger = self._coder.start(parameters) if self._coder else None
         self._state = replace(self._state, totals=totals, parameters=parameters, ledger=ledger)
         carried = replace(

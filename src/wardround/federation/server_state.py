@@ -69,13 +69,17 @@ class ServerState:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """The federation's result: the kept model with what is known about it from sums."""
+    """The federation's result: the kept model with what is known about it from sums. Where there are several ``models``
+    [K, d] (clusters.py), ``parameters`` is the one with the largest share, and ``algorithm`` holds the shares [K].
+    """
 
     round: int
     parameters: F32
     totals: F64
     errors: F64
     measures: F64
+    models: F32
+    algorithm: F32
 
 
 class Exchange:

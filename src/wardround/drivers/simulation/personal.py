@@ -17,12 +17,13 @@ from wardround.drivers.simulation import engines
 from wardround.drivers.simulation.evaluate import spread
 from wardround.drivers.simulation.federate import Federation
 from wardround.events import Emit, StageProgress, StageStarted
+from wardround.federation import clusters
 from wardround.federation.plan import Prepared, label_offset
 from wardround.rng import stream
 from wardround.training import metrics, priors
 from wardround.training.personal import Finetune
 from wardround.training.task import Engine, Job, Rows, Trained
-from wardround.training.tuning import Pupil, tune
+from wardround.training.tuning import Pupil, loss, tune
 
 SHOTS = (0, 10, 30, 100, 300, 1000)
 """Rows that a client which joins late has labelled, for the few-shot curve."""
@@ -50,6 +51,25 @@ class Place:
     def rows(self, index: I64) -> Rows:
         return self.federation.prepared().rows(index)
 
+    def test(self, index: I64) -> Rows:
+        """Test rows in the order in which they arrive: their own where the data knows times, else a drawn one. Tables lie class
+        by class, and a correction that follows the last rows would read the label off the file's order.
+        """
+        if self.federation.world.table.time is None:
+            index = stream(self.federation.experiment.seed, "arrival", len(index)).permutation(index)
+        return self.rows(index)
+
+    def start(self, client: int) -> F32:
+        """The common model [d]; of several the one that fits the client's training rows."""
+        algorithm = self.federation.plan.algorithm
+        if clusters.models_of(algorithm) == 1:
+            return self.parameters
+        rows = clusters.sample(self.rows(self.federation.world.shares[client].train))
+        outcome, engine = self.federation.server.outcome(), self.federation.engine()
+        chosen = clusters.choose(algorithm, outcome.models.ravel(), outcome.algorithm, lambda w: loss(engine, w, rows))
+        found: F32 = outcome.models[chosen]
+        return found
+
 
 def personal(federation: Federation, emit: Emit) -> dict[str, Any]:
     """Each client's three numbers with the common model and with its own (metrics.json, ``personal``); {} for models
@@ -63,7 +83,7 @@ def personal(federation: Federation, emit: Emit) -> dict[str, Any]:
     late = federation.late
     taking_part = [i for i in range(len(shares)) if i not in late]
     models = own_models(place, taking_part)
-    everybody = place.rows(federation.world.split.test)
+    everybody = place.test(federation.world.split.test)
     common = federation.engine().outputs(place.parameters, everybody.x)
     found = []
     for done, (i, parameters) in enumerate(zip(taking_part, models, strict=True), start=1):
@@ -87,7 +107,7 @@ def own_models(place: Place, clients: Sequence[int]) -> list[F32]:
     federation, strategy = place.federation, place.federation.plan.personal
     held = {i: federation.memories[i].private for i in clients if i in federation.memories}
     nothing = np.zeros(0, dtype=np.float32)
-    found = [strategy.model(held.get(i, nothing), place.parameters, place.prepared.layout) for i in clients]
+    found = [strategy.model(held.get(i, nothing), place.start(i), place.prepared.layout) for i in clients]
     if isinstance(strategy, Finetune):
         rows = [(place.rows(federation.world.shares[i].train), i) for i in clients]
         seen = [place.rows(federation.world.shares[i].validation) for i in clients]
@@ -100,7 +120,7 @@ def few_shot(place: Place, late: Sequence[int]) -> list[dict[str, Any]]:
     """Clients that never took part, with the first ``SHOTS`` of their rows: mean of their numbers per amount of rows."""
     curve = []
     shares = place.federation.world.shares
-    everybody = place.rows(place.federation.world.split.test)
+    everybody = place.test(place.federation.world.split.test)
     common = place.federation.engine().outputs(place.parameters, everybody.x)
     for shots in SHOTS if late else ():
         found = []
@@ -181,7 +201,7 @@ def _client(
     """One client's numbers; ``everybody``: all test rows and the common model's logits on them; ``labels`` of its own rows."""
     federation, share = place.federation, place.federation.world.shares[client]
     classes, engine, prior = federation.plan.classes, federation.engine(), federation.experiment.prior
-    own = place.rows(share.test)
+    own = place.test(share.test)
     labels = federation.world.table.y[share.train] if labels is None else labels
     counts = np.bincount(labels, minlength=classes).astype(np.float64)
     rows, common = everybody

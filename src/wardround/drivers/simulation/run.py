@@ -235,7 +235,7 @@ class _Run:
         """A point of the learning curve on the test rows, which no machine of the federation ever sees."""
         measured = any(isinstance(event, events.Measured) for event in happened)
         if measured and self.experiment.evaluation.test_every:
-            score = evaluate.overall(federation, federation.server.parameters, federation.server.errors)
+            score = evaluate.overall(federation, federation.server.common, federation.server.errors)
             self._emit(
                 events.Measured(
                     federation.server.round, "test", score["macro_f1"], score["balanced_accuracy"], score["roc_auc"]

@@ -1,0 +1,55 @@
+"""Three numbers per client: what a run says of the common and of the clients' own models."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from simulated import metrics, simulate  # type: ignore[import-not-found]
+
+
+def personal(tmp_path: Path, *sets: str) -> Any:
+    return metrics(simulate(tmp_path, *sets))["personal"]
+
+
+def test_without_strategies_the_own_model_is_the_common_one(tmp_path: Path) -> None:
+    found = personal(tmp_path)
+    assert (found["use"], found["prior"]) == ("none", "none")
+    assert found["own"] == found["common"]
+    assert found["late"] == []
+
+
+@pytest.mark.parametrize("use", ["finetune", "fedper", "fedrep", "ditto", "apfl"])
+def test_every_strategy_gives_each_client_a_model_of_its_own(tmp_path: Path, use: str) -> None:
+    found = personal(tmp_path, f"personal.use={use}")
+    assert len(found["clients"]) == 4
+    assert any(row["own"] != row["common"] for row in found["clients"])
+    for row in found["clients"]:
+        assert all(value is None or 0 <= value <= 1 for value in row["own"].values())
+
+
+def test_a_prior_correction_changes_decisions_and_moves_no_byte(tmp_path: Path) -> None:
+    plain, corrected = (metrics(simulate(tmp_path / name, f"prior.use={name}")) for name in ("none", "client"))
+    assert corrected["bytes"] == plain["bytes"]
+    assert corrected["models"]["federated"] == plain["models"]["federated"]
+    assert corrected["personal"]["common"] == plain["personal"]["common"]
+    assert corrected["personal"]["own"] != corrected["personal"]["common"]
+
+
+def test_late_clients_never_train_and_get_a_curve(tmp_path: Path) -> None:
+    found = metrics(
+        simulate(tmp_path, "evaluation.late_clients=0.25", "personal.use=finetune", "participation.minimum=2")
+    )
+    late = found["personal"]["late"]
+    assert [point["rows"] for point in late] == [0, 10, 30, 100, 300, 1000]
+    assert late[0]["own"] == late[0]["common"]
+    assert len(found["personal"]["clients"]) == 3
+    assert all(row["answered"] <= 3 for row in found["rounds"])
+    assert np.isfinite(late[-1]["own"]["macro_f1"]["mean"])
+
+
+def test_clusters_give_each_client_the_model_that_fits_it(tmp_path: Path) -> None:
+    found = metrics(simulate(tmp_path, "algorithm.use=ifca", "algorithm.clusters=2"))
+    single = metrics(simulate(tmp_path / "one"))
+    assert found["model"]["parameters"] == 2 * single["model"]["parameters"]
+    assert 0 < found["models"]["federated"]["overall"]["macro_f1"] < 1
