@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -243,6 +244,12 @@ def open_(table: Table, seed: int, category: str) -> dict[str, Any]:
     return {"rows": int(rows.sum()), "alone": alone, **t.together(rows), "cpu_seconds": t.seconds}
 
 
+def commit() -> str:
+    return subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.strip()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     shared = ROOT.parent / "shared" / "data"
@@ -252,7 +259,7 @@ def main() -> None:
     asked = parser.parse_args()
     table = CicIomt2024(labels="19class").load(asked.data, stream(1, "data"))
     record: dict[str, Any] = json.loads(OUT.read_text()) if OUT.exists() else {"closed": {}, "open": {}}
-    record["machine"] = machine()
+    record |= {"machine": machine(), "commit": commit()}
     for seed in asked.seeds:
         jobs = [("closed", "")] if asked.only != "open" else []
         jobs += [("open", c) for c in HELD_OUT] if asked.only != "closed" else []

@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+from bench import results_detect
+
 RESULTS = ROOT / "bench" / "results"
 OUT = ROOT / "docs" / "results.md"
 README = ROOT / "README.md"
@@ -409,6 +412,8 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "secagg": secagg,
     "transport": transport,
     "capture": capture,
+    "detect_quality": results_detect.quality,
+    "detect_speed": results_detect.speed,
 }
 START, END = "<!-- results -->", "<!-- /results -->"
 

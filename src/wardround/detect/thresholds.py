@@ -2,7 +2,7 @@
 
 Every site counts its benign scores in the same fixed bins (``metrics.ScoreBins``); counts travel in a secure sum, so the
 federation's threshold is known and nobody's scores are. Each detector gets its own share of the false-alarm budget and its own
-threshold (docs/design/0602): the union of detectors then stays within the budget, whatever their scores depend on (Bonferroni).
+threshold (docs/design/0610): the union of detectors then stays within the budget, whatever their scores depend on (Bonferroni).
 
     threshold(counts, r)   the score that a share r of the counted benign rows exceeds; between two bin edges by straight line;
                            where fewer than three
