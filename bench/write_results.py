@@ -216,6 +216,33 @@ def handshake(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def authentication(found: dict[str, Any]) -> str:
+    """Layer 1 in the simulated round: many gateways, and what it adds to a federation."""
+    lines = [
+        "## Layer 1 in a simulated round\n",
+        f"{found['machine']}, {found['date']}, commit {found['commit']}, load {found['load']:.1f}; CPU time of one process; repeat with `bench/authentication.py`.\n",
+        "| per 1,000 gateways | keys | authenticate, hear the ask | answer of 80 kB, sealed and opened | the next round |",
+        "|---|---|---|---|---|",
+    ]
+    steps = ("keys", "authenticate_and_hear", "answer", "next_round")
+    for name, row in found["many"].items():
+        seconds = " | ".join(f"{row['seconds_per_1000'][step]:.2f} s" for step in steps)
+        memory = " | ".join(f"{row['mib_per_1000'][step]:.1f} MiB" for step in steps)
+        lines += [f"| {name}, {row['gateways']:,} in one round, CPU | {seconds} |", f"| resident memory in all | {memory} |"]
+    row = found["many"]["x-wing"]
+    lines.append(
+        f"\nA handshake is {row['handshake_bytes']:,.0f} bytes, once; every later round adds {row['record_bytes_each_round']:,.0f} bytes per gateway, both ways.\n"
+    )
+    spent = found["simulation_cpu_s"]
+    for sums in ("plain", "lattice"):
+        bare, full = spent[f"{sums} none"], spent[f"{sums} x-wing"]
+        lines.append(
+            f"The demo's federation (6 rounds, `[secagg] {sums}`): {bare:.2f} s of CPU without, {full:.2f} s with layer 1 ({full / bare - 1:+.0%}; best of "
+            f"{found['simulation_repeats']}, interleaved).\n"
+        )
+    return "\n".join(lines)
+
+
 def _target(what: str, measured: str, met: bool) -> str:
     return f"| {what} | {measured} | {'yes' if met else '**no**'} |"
 
@@ -409,6 +436,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "quality": quality,
     "simulation_speed": speed,
     "handshake": handshake,
+    "authentication": authentication,
     "secagg": secagg,
     "transport": transport,
     "capture": capture,

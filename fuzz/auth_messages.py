@@ -18,21 +18,28 @@ from pathlib import Path
 import numpy as np
 
 from wardround.auth.book import Book
+from wardround.auth.broadcast import open_body
 from wardround.auth.credential import Anchor, Credential, Descriptor, Issuer, RevocationList, Signed
+from wardround.auth.device_end import DeviceBytes, DeviceEnd
 from wardround.auth.enrolment import Answer, Grant, Request, Token
 from wardround.auth.handshake import messages
 from wardround.auth.handshake.initiator import Initiator
 from wardround.auth.in_memory import World, world
 from wardround.auth.record import Announcement, Update, open_announcement, open_update
 from wardround.auth.roster import RosterBytes
+from wardround.auth.server_end import ServerBytes, ServerEnd
 from wardround.auth.session import Session
 from wardround.auth.suites import SUITES
 from wardround.auth.trust import Standing, Verdict
+from wardround.drivers.nats.secured import Invitation, KnockReply
+from wardround.drivers.store.member_keys import IdentityBytes, PendingBytes, ServerPublic
+from wardround.drivers.store.registrar import RosterExport
 from wardround.errors import DecodeError, ProtocolError
 from wardround.wire import decode, encode
 
 KINDS = (
-    Anchor, Announcement, Answer, Credential, Descriptor, Grant, Issuer, Request, RevocationList, RosterBytes, Signed,
+    Anchor, Announcement, Answer, Credential, Descriptor, DeviceBytes, Grant, IdentityBytes, Invitation, Issuer,
+    KnockReply, PendingBytes, Request, RevocationList, RosterBytes, RosterExport, ServerBytes, ServerPublic, Signed,
     Standing, Token, Update, Verdict,
 )  # fmt: skip
 VECTORS = Path(__file__).parent.parent / "tests" / "vectors" / "auth" / "v1"
@@ -57,12 +64,19 @@ class Target:
             lambda: Session.from_bytes(SUITES[1], data),
             lambda: Initiator.from_bytes(self.world.devices[0], data),
             lambda: Book.from_bytes(SUITES[1], self.world.roster, data),
+            lambda: DeviceEnd(self.world.devices[0]).restore(data),
+            lambda: ServerEnd.resume(self.world.server.identity, self.world.roster, ("run", 1, 1), data, os.urandom),
+            lambda: self._end().knock("gateway-0", data, 0.0, os.urandom),
+            lambda: open_body(bytes(32), bytes(32), 1, data),
         ):
             try:
                 read()
             except ProtocolError:
                 continue
         self._messages(data)
+
+    def _end(self) -> ServerEnd:
+        return ServerEnd(self.world.server, "run", 1, bytes(32))
 
     def _messages(self, data: bytes) -> None:
         """Accepted bytes must encode back to themselves."""
@@ -89,6 +103,13 @@ def samples() -> list[bytes]:
     thing = json.loads((VECTORS / "objects.json").read_text())
     found += [bytes.fromhex(thing[name]["signed"]) for name in ("descriptor", "revocations")]
     target = Target()
+    device, server = DeviceEnd(target.world.devices[0], session=target.device), target._end()
+    found += [device.to_bytes(), server.to_bytes(), encode(Invitation(found[-1])), encode(KnockReply(found[1], False))]
+    found += [encode(ServerPublic(1, bytes(64))), encode(RosterExport(found[-1], found[-2]))]
+    found += [
+        encode(IdentityBytes(bytes(64), bytes(32), b"", found[0], found[1])),
+        encode(PendingBytes("icu", found[0], "S")),
+    ]
     return [*found, target.device.to_bytes(), target.world.book.to_bytes(), target.waiting.to_bytes()]
 
 

@@ -25,8 +25,8 @@ RECORD_UP = b"wardround-auth/1 record up"
 RECORD_DOWN = b"wardround-auth/1 record down"
 RECEIPT = b"wardround-auth/1 receipt"
 BODY = b"wardround-auth/1 sealed body"
+COIN = b"wardround-auth/1 coin"  # who of those on probation is invited
 BODY_KEY = b"wardround-auth/1 body key"
-SIGN_UPDATE = b"wardround sign update"  # the optional signature over an update (signed_update)
 
 # --- enrolment (auth/enrolment)
 ENROL = b"wardround enrol hpke"  # HPKE info, followed by the federation's id

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wardround.auth.suites import SUITES
-from wardround.auth.trust import Turn
+from wardround.auth.trust import Turn, Verdict
 from wardround.drivers.nats.enrolling import EXPORT, Lab, Place
 from wardround.drivers.nats.keys import KeyFolder
 from wardround.drivers.nats.secured import Authenticated, DeviceGuard, Invitation, KnockReply, Papers, ServerGuard
@@ -240,6 +240,26 @@ def test_revocation_cuts_a_live_session_in_the_middle_of_a_round(ward: Ward) -> 
     ward.serve()
     assert not ward.server.may("icu"), "a restart does not bring it back"
     assert {"auth.cut", "auth.refused", "auth.record"} <= set(codes(ward))
+
+
+def test_on_probation_half_the_exchanges_and_a_handshake_for_each(ward: Ward) -> None:
+    for name in NAMES:
+        ward.meet(name)
+    with closing(ward.registrar.open()) as registry:
+        device = ward.gates["icu"].end.identity.device_id
+        assert registry.observe(device, Verdict("rule.krum", bad=6.0), act()) is Turn.DOUBT
+        ward.registrar.export(registry)
+    assert ward.server.look()
+    invited = 0
+    for turn in range(1, 101):
+        ward.exchange(turn, "ward 2")
+        assert ward.server.may("ward 2")
+        invited += ward.server.may("icu")
+    assert 30 <= invited <= 70
+    assert ward.server.record("icu", ward.server.body(101, ASK)) is None, "not in the session of before"
+    ward.meet()
+    ward.exchange(101)
+    assert ward.server.record("icu", ward.server.body(102, ASK)) is None
 
 
 def test_every_refusal_looks_the_same(ward: Ward) -> None:

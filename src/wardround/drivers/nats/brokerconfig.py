@@ -1,6 +1,6 @@
 """The broker's configuration: one account per gateway, so that gateways share no subject at all.
 
-A gateway's account holds five names and nothing else, each wired to its own place in the coordinator's account:
+A gateway's account holds seven names and nothing else, each wired to its own place in the coordinator's account:
 
     ask          a notice for this gateway                          <- wr.ask.TOKEN
     last         request: the last notice again (catching up)       -> direct get on stream WR_ASKS, this gateway's subject

@@ -1,6 +1,6 @@
 """A hospital's own broker as a *leaf node*: gateways connect to it, and it keeps one connection per gateway's account outward.
 
-At the cluster a gateway's account stays what it is (brokerconfig.py: five names). At the leaf the account of the same name holds
+At the cluster a gateway's account stays what it is (brokerconfig.py: seven names). At the leaf the account of the same name holds
 the gateway's key and nothing else; the leaf joins the two with a secret that admits to that one account. So two gateways
 of one hospital are as far apart as ever, and the leaf's operator can reach no account but its own gateways'.
 """

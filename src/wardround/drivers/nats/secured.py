@@ -28,6 +28,8 @@ from wardround.auth.device_end import DeviceEnd
 from wardround.auth.identity import ServerIdentity
 from wardround.auth.roster import Roster, RosterBytes
 from wardround.auth.server_end import ServerEnd
+from wardround.auth.trust import State
+from wardround.crypto import kdf, labels
 from wardround.drivers.nats.state import DiskError
 from wardround.drivers.store.registrar import read_export
 from wardround.errors import AuthError, LocalProtocolError, RemoteProtocolError, UsageError, WardroundError
@@ -36,6 +38,7 @@ from wardround.wire import message
 
 INVITE_S = 0.5  # a peer is invited at most this often
 LOOK_S = 0.2  # the registrar's export is looked at this often
+COIN_S = 5.0
 REFUSED_TEXT = "the server refused the handshake"
 
 
@@ -168,8 +171,18 @@ class ServerGuard:
     # --- exchanges
 
     def may(self, peer: str) -> bool:
-        """Whether the peer may be invited to an exchange: a live session, or one to be had at once (probation)."""
+        """Whether the peer may be invited to the next exchange: a live session, or one to be had at once (probation).
+
+        On probation a coin decides: half the exchanges are half the weight, under a secure sum too. It is thrown anew every
+        ``COIN_S`` seconds, so that a federation that needs this very peer waits, but not for ever.
+        """
+        if self.end.state(peer) is State.PROBATION and not self._coin(peer):
+            return False
         return self.end.live(peer) or (self.end.allowed(peer) and self.end.session_id(peer) != b"")
+
+    def _coin(self, peer: str) -> bool:
+        throw = f"{self._turn} {int(time.monotonic() // COIN_S)} {peer}".encode()
+        return bool(kdf.mac("sha256", self.end.secret, labels.COIN, throw)[0] & 1)
 
     @property
     def barred(self) -> frozenset[str]:

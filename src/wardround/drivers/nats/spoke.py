@@ -1,4 +1,4 @@
-"""A gateway's end of the broker: five names in an account of its own (brokerconfig.py), outbound connections only."""
+"""A gateway's end of the broker: seven names in an account of its own (brokerconfig.py), outbound connections only."""
 
 from __future__ import annotations
 
