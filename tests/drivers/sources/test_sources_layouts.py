@@ -231,8 +231,10 @@ def test_edge_iiotset(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("source", list(SOURCES))
 def test_nothing_found_says_where_it_looked(tmp_path: Path, source: str) -> None:
-    if source == "hospital":
+    if source in ("hospital", "lab"):
         pytest.skip("the generator needs no file")
+    if source == "site":
+        pytest.skip("a site's store is one file that watch makes: its own tests say what is told without it")
     with pytest.raises(DataError, match=r"looked for: .*\n?.*WARDROUND_DATA"):
         SOURCES[source]().load(tmp_path, rng())
     with pytest.raises(DataError, match="no such folder"):

@@ -128,7 +128,10 @@ class Capture:
             )
         found = captures | (logs if self.schema == "flow-v1" else set())
         if not found:
-            raise DataError(f"{folder}: no captures here; looked for {', '.join((*_CAPTURES, *_LOGS))}")
+            looked = ", ".join((*_CAPTURES, *_LOGS))
+            raise DataError(
+                f"{folder}: no captures here; looked for: {looked}. Name their folder by --data DIR or WARDROUND_DATA"
+            )
         return sorted(found, key=lambda path: natural(str(path)))
 
     def _code(self, word: str) -> int | None:
