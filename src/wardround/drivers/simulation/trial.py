@@ -22,7 +22,7 @@ from wardround.detect import calibration
 from wardround.detect.detector import Assessment, Budget, Detector, Knowledge
 from wardround.detect.findings import Allow
 from wardround.detect.incidents import Change, Policy
-from wardround.detect.measures import Attack, Days, Timeline, Told, timeline
+from wardround.detect.measures import DAY_NS, Attack, Days, Timeline, Told, timeline
 from wardround.drivers.sources import feeds
 from wardround.drivers.sources.ciciomt2024 import CLASSES, FAMILY_OF
 from wardround.drivers.sources.lab import source
@@ -64,6 +64,42 @@ def run(bundle: Bundle, settings: source.Lab, seed: int, budget: Budget | None =
     for windows, assessed in _watch(detector, found.attacked, settings.window_s):
         _collect(seen, detector, windows, assessed)
     return _record(found.attacked, seen, sum(len(w) for w in calm), budget)
+
+
+def calm_day(
+    bundle: Bundle, settings: source.Lab, seed: int, number: int, budget: Budget | None = None
+) -> dict[str, Any]:
+    """Ward ``number`` on a second calm day, after one to learn from: how often is anything told where nothing happens?"""
+    budget = budget or Budget()
+    first, second = (source.calm_day(settings, number, seed, day) for day in (1, 3))
+    detector = Detector(Knowledge({"model": bundle}, budget=budget), _policy(first))
+    calm = [windows for windows, _ in _watch(detector, first, settings.window_s)]
+    detector.know(learnt(detector, concat(calm), bundle, budget))
+    detector.tick(int(second.sessions[0][0]))
+    seen, names, dicom = _Seen(), source.names_of(second), 0
+    at = [c.name for c in calm[0].schema.columns].index("dicom data")
+    alarms = rows = 0
+    for windows, assessed in _watch(detector, second, settings.window_s):
+        seen.told += [change for change in assessed.changes if change.kind in {"opened", "reopened"}]
+        rows, alarms = rows + len(windows), alarms + int(assessed.alarm.sum())
+        dicom += int((windows.x[:, at] > 0).sum())
+    days = sum((end - start) for start, end in second.sessions) * (len(second.ward.devices) + 1) / DAY_NS
+    return {
+        "ward": second.ward.name,
+        "windows": rows,
+        "windows_with_images": dicom,
+        "alarms": alarms,
+        "device_days": days,
+        "incidents": [
+            {
+                "device": names.get(c.incident.subject, c.incident.subject),
+                "family": c.incident.family,
+                "detector": _by(c),
+            }
+            for c in seen.told
+        ],
+        "per_device_day": len(seen.told) / days,
+    }
 
 
 def learnt(detector: Detector, calm: Windows, bundle: Bundle, budget: Budget) -> Knowledge:
@@ -131,7 +167,7 @@ def _record(recording: Recording, seen: _Seen, calm: int, budget: Budget) -> dic
                 "at_s": (t.time - begin) / SECOND,
                 "device": names.get(t.subject, t.subject),
                 "family": t.label,
-                "detector": c.finding.detector if c.finding else "",
+                "detector": _by(c),
                 "explained_by": why,
             }
             for t, c, why in zip(told, seen.told, explained, strict=True)
@@ -142,6 +178,10 @@ def _record(recording: Recording, seen: _Seen, calm: int, budget: Budget) -> dic
         "score": [[round(t - begin / SECOND, 1), round(s, 3)] for t, s in zip(seen.time, seen.score, strict=True)],
         "alarms": [[round((end - begin) / SECOND, 1), names.get(name, name)] for end, name in seen.marks],
     }
+
+
+def _by(change: Change) -> str:
+    return change.finding.detector if change.finding else ""
 
 
 def _opened(change: Change) -> int:

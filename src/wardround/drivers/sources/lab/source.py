@@ -163,9 +163,14 @@ class Days:
 def days(settings: Lab, seed: int) -> Days:
     """The first unseen ward on other days than its table's."""
     plan = Plan(**{spec.name: getattr(settings, spec.name) for spec in fields(Plan)})
-    calm = replace(quiet(plan), sessions=4, minutes=CALM_MINUTES)
     tried = replace(plan, sessions=1, minutes=TRIED_MINUTES, rest_s=REST_S, attack_share=0.12, oddity_share=0.03)
-    return Days(record(calm, plan.wards, seed, 1), record(tried, plan.wards, seed, 2))
+    return Days(calm_day(settings, plan.wards, seed, 1), record(tried, plan.wards, seed, 2))
+
+
+def calm_day(settings: Lab, number: int, seed: int, day: int) -> Recording:
+    """A day of ward ``number`` in which nothing unusual happens: four sessions of ``CALM_MINUTES``."""
+    plan = Plan(**{spec.name: getattr(settings, spec.name) for spec in fields(Plan)})
+    return record(replace(quiet(plan), sessions=4, minutes=CALM_MINUTES), number, seed, day)
 
 
 def seed_of(rng: np.random.Generator) -> int:
