@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 SHELL := /bin/bash
 export PATH := $(PATH):/usr/sbin
 
-.PHONY: help demo test kills netfaults check lint types floors docs setup setup-dev setup-broker bench fuzz clean
+.PHONY: help demo test kills netfaults check lint types floors docs setup setup-dev setup-broker bench netlab fuzz clean
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
@@ -64,6 +64,12 @@ bench: setup-dev  ## speed and quality figures (an hour on two cores; real data 
 	$(BIN)/python bench/simulation_speed.py
 	$(BIN)/python bench/quality.py
 	$(BIN)/python bench/write_results.py
+
+NETLAB_MODEL ?= $(lastword $(sort $(wildcard runs/*-demo-s*/model/model.safetensors)))
+NETLAB_JSON ?= netlab.json
+netlab: setup  ## real attack tools in network namespaces under wardround watch (root; deploy/netlab/README.md)
+	@test -n "$(NETLAB_MODEL)" || { echo "no model: run make demo first, or set NETLAB_MODEL"; exit 2; }
+	$(BIN)/python deploy/netlab/netlab.py --model $(NETLAB_MODEL) --json $(NETLAB_JSON)
 
 fuzz: setup-dev  ## every decoder (messages, captures, sensor logs) for a bounded time
 	for target in fuzz/*.py; do $(BIN)/python $$target || exit 1; done

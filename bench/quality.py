@@ -54,7 +54,6 @@ CASES = (
     Case("wustl-ehms, chronological", "wustl-ehms"),
     Case("wustl-ehms, chronological, with Flgs", "wustl-ehms", ("data.flags=true", PLAIN)),
     Case("iot23-natural", "iot23-natural"),
-    Case("demo (synthetic)", "demo"),
     *(Case(f"negative control: TON_IoT {d}", "ton-iot-control", (f"data.device={d}", PLAIN)) for d in CONTROLS),
     Case(
         "ciciomt2024-6class, Dirichlet 0.1, FedProx 0.1",

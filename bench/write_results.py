@@ -15,7 +15,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from bench import results_detect
+from bench import results_detect, results_lab
 
 RESULTS = ROOT / "bench" / "results"
 OUT = ROOT / "docs" / "results.md"
@@ -445,6 +445,8 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "capture": capture,
     "detect_quality": results_detect.quality,
     "detect_speed": results_detect.speed,
+    "lab": results_lab.section,
+    "netlab": results_lab.netlab,
 }
 START, END = "<!-- results -->", "<!-- /results -->"
 
