@@ -15,7 +15,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from bench import results_detect, results_lab
+from bench import results_codecs, results_detect, results_lab
 
 RESULTS = ROOT / "bench" / "results"
 OUT = ROOT / "docs" / "results.md"
@@ -447,6 +447,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "detect_speed": results_detect.speed,
     "lab": results_lab.section,
     "netlab": results_lab.netlab,
+    "codecs": results_codecs.section,
 }
 START, END = "<!-- results -->", "<!-- /results -->"
 

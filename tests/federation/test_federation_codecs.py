@@ -200,6 +200,24 @@ def test_a_secure_sum_carries_the_numbers_of_the_support_and_nothing_else() -> N
     assert answer.counts.size == 5
 
 
+def test_public_data_that_differ_are_another_round_for_a_secure_sum() -> None:
+    """The digest goes into the descriptor's codec: who was given other public data contributes to no sum of the others."""
+    pair = Secure(coded(SUPPORT, ring=RING, rounds=9)).until(Phase.TRAINING)
+    pair.exchange()
+    asks = pair.ask()
+    pair.reply("gw0", asks["gw0"])
+    pair.reply("gw1", asks["gw1"])
+    mine, state = pair.clients["gw0"], pair.clients["gw1"].state
+    assert mine.codec == pair.clients["gw1"].codec == pair.server.codec
+    assert len(mine.codec) == 32
+    assert state.held is not None
+    levels = state.held.public.levels.copy()
+    levels[3] += 1
+    forged = replace(state, held=replace(state.held, public=replace(state.held.public, levels=levels)))
+    assert Client(pair.plan, SEED, forged, pair.server.prepared).codec != mine.codec
+    assert Pair(make_plan()).until(Phase.TRAINING).server.codec == b""
+
+
 def test_the_secure_sum_s_model_is_the_open_one_s_where_nothing_is_cut() -> None:
     secure = Secure(coded(SUPPORT, ring=RING, rounds=1)).until(Phase.TRAINING)
     plain = Pair(coded(SUPPORT, rounds=1)).until(Phase.TRAINING)

@@ -131,6 +131,12 @@ class Client:
         """Where the machine stands in ``TRANSITIONS``; a restart forgets a job, and the server's next message brings it back."""
         return State.IDLE if self._asked is None else State.TRAINING
 
+    @property
+    def codec(self) -> bytes:
+        """What a secure sum is bound to: the public data and chains that choose the coordinates; empty without codecs."""
+        prepared, held = self._prepared, self._state.held
+        return b"" if prepared is None or prepared.coder is None or held is None else prepared.coder.digest(held)
+
     def receive(self, ask: Ask, data: LocalData, engine: Engine | None) -> Reply | Job:
         """The answer to ``ask``, or the training job whose result ``trained`` turns into the answer.
 

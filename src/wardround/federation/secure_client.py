@@ -84,7 +84,7 @@ class SecureClient:
             raise LocalProtocolError("a coded answer does not add up: the plan of a secure sum has linear codecs only")
         (asked, ask), self._asked = self._asked, None
         agreed = self._join(asked.invitation) if asked.invitation is not None else None
-        plain = layer2.Plain(answer.update, answer.counts, self._about(ask))
+        plain = layer2.Plain(answer.update, answer.counts, self._about(ask), self._client.codec)
         try:
             contribution = self._protector.contribute(asked.start, plain, self._entropy(SEED_BYTES))
         except (DataError, LocalProtocolError) as error:  # values that do not fit; a round before any epoch

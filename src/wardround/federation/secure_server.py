@@ -233,6 +233,7 @@ class SecureDesk:
             offers=transcript.offers_digest(invitation.offers),
             roster=transcript.roster_digest(self._fixed.committee.roster),
             model=about(first.message, self.server.parameters, self.server.totals),
+            codec=self.server.codec,
         )
         described = descriptor.describe(self._fixed.config, wish)
         return RoundStart(described, self._fixed.signer.sign(transcript.round_id(described)))

@@ -378,6 +378,12 @@ class Server:
         return AskMeasures(s.exchange, s.round, schema, parameters, s.errors, totals, model)
 
     @property
+    def codec(self) -> bytes:
+        """What a secure sum is bound to: the public data and chains that choose the coordinates; empty without codecs."""
+        held = self.announced
+        return b"" if held is None or self._coder is None else self._coder.digest(held)
+
+    @property
     def _coder(self) -> Coder | None:
         return self._prepared.coder if self._prepared else None
 

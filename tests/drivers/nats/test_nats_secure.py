@@ -316,3 +316,15 @@ def test_a_file_that_differs_is_refused(lab: Any) -> None:
     done = lab.run_secure(where, fresh)
     assert [answered for _, answered in rounds(done)] == [3, 3, 3, 3]
     assert any("session" in why for peer, why in fresh.refusals if peer == odd)
+
+
+def test_codecs_under_the_secure_sum_survive_kills_and_bind_the_support(lab: Any) -> None:
+    """A shared support up, differences of models down: the same model whoever is killed, and no sum over two supports."""
+    coded = "[compress]\nup = [{use = 'random-k', share = 0.5}]\ndown = [{use = 'int', bits = 8}]\n"
+    where = lab.place(fine(lab.lattice) + coded)
+    calm = lab.run_secure(where, lab.secure_town(0, 0.0, where))
+    assert rounds(calm) == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert np.abs(calm.parameters - lab.simulated(where)).max() < 0.05  # rounding of the way down falls to either side
+    wild = lab.run_secure(where, lab.secure_town(3, 0.05, where))
+    assert sorted(set(rounds(wild))) == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert np.abs(wild.parameters - calm.parameters).max() < 0.05
