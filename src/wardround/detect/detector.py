@@ -98,13 +98,15 @@ class _Saved:
 @dataclass(frozen=True, eq=False)
 class Knowledge:
     """What training and calibration gave: bundles under "model" and "guard" (either may be absent), baselines by device type
-    ("" for all), and calibrations by (detector, device type); the type "" is for all types without one of their own.
+    ("" for all), and calibrations by (detector, device type); the type "" is for all types without one of their own;
+    ``ceilings``: each device's highest normal rates (volume.py).
     """
 
     bundles: Mapping[str, Bundle] = field(default_factory=dict)
     baselines: Mapping[str, Baseline] = field(default_factory=dict)
     calibrations: Mapping[tuple[str, str], Calibration] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
+    ceilings: Mapping[str, F64] = field(default_factory=dict)
 
 
 class Detector:
@@ -132,6 +134,7 @@ class Detector:
         except ValueError as error:
             raise UsageError(f"this model cannot watch: {error}") from error
         self.knowledge = knowledge
+        self.volume.ceilings = knowledge.ceilings
         self._gradients = {
             name: explain.Gradients(s) for name, s in self.scorers.items() if not s.bundle.model.unsupervised
         }
@@ -209,10 +212,13 @@ class Detector:
         """
         saved = decode(data, _Saved)
         held = {(e.detector, e.type): e.calibration for e in saved.calibrations}
-        found = Knowledge(knowledge.bundles, knowledge.baselines, knowledge.calibrations or held, knowledge.budget)
+        found = Knowledge(
+            knowledge.bundles, knowledge.baselines, knowledge.calibrations or held, knowledge.budget, knowledge.ceilings
+        )
         made = cls(found, policy)
         made.incidents = Incidents.from_bytes(saved.incidents, policy)
         made.volume = Volume.from_bytes(saved.volume)
+        made.volume.ceilings = found.ceilings
         made.bindings = Bindings.from_bytes(saved.bindings)
         made.inventory = Inventory.from_bytes(saved.inventory)
         return made

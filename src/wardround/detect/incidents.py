@@ -329,7 +329,7 @@ class Incidents:
                 self._drop_oldest()
         incident, stronger = self._added(before, f)
         self._held[subject] = incident
-        enough = sum(vote.weight for vote in incident.votes) >= self.policy.rules.votes
+        enough = sum(vote.weight for vote in incident.votes) >= self._needed(incident)
         muted = self._muted(f, subject)
         state = State(incident.state)
         if state in {State.SUSPECTED, State.CLOSED}:
@@ -355,6 +355,12 @@ class Incidents:
             return None
         self._held[subject] = replace(incident, told=f.end, updates=incident.updates + 1)
         return Change("updated", self._held[subject], f if stronger else None)
+
+    def _needed(self, i: Incident) -> int:
+        """Weight that opens: where nothing but oddity speaks, two more than usual."""
+        rules = self.policy.rules
+        odd = all(c.name == ANOMALY.name for c in i.families)
+        return min(rules.votes + 2, rules.span) if odd else rules.votes
 
     def _settled(self, i: Incident, f: Finding) -> bool:
         """An operator has just called this a false alarm or expected: more of the same says nothing new."""

@@ -13,7 +13,7 @@ goes on alike. What it does not do: tell which attack (the measure says: ``MEASU
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,6 +30,8 @@ WARMUP = 20
 """Windows of a device before its own mean counts in full."""
 SLOW = 50.0
 """While a chart is up its mean moves so much slower: a lasting change is learnt within a day, an attack of an hour is not."""
+ROOM = 0.5
+"""Octaves above the highest normal level that still are normal."""
 FEW = 4
 EACH = 10
 """Packets for each distinct port or address from which on many packets are a flood and not a scan."""
@@ -70,6 +72,7 @@ _SENT = next(i for i, m in enumerate(MEASURES) if m.fact == "connections_out")
 _SPREAD = frozenset({"ports_out", "ports_in", "peers_out", "arp_out"})
 _DISTINCT = np.array([m.distinct for m in MEASURES])
 _LEAST = np.array([m.least for m in MEASURES])
+_NO_CEILING = np.full(M, -np.inf)
 # what an unknown device is taken for: an eighth of the least rate that could alarm, within a wide band
 _PRIOR_MEAN = np.log2(1 + _LEAST / 8)
 _PRIOR_DEVIATION = 1.0
@@ -87,13 +90,20 @@ class _Saved:
 
 @dataclass
 class Volume:
-    """Charts of all devices: ``mean``, ``deviation``, ``sums`` [d, M], ``seen`` [d] windows; grown as devices come."""
+    """Charts of all devices: ``mean``, ``deviation``, ``sums`` [d, M], ``seen`` [d] windows; grown as devices come.
+    ``ceilings``: the highest levels [M] of a device in windows that calibration took for normal; what stays within ``ROOM`` of
+    them adds nothing, so that an image server's bursts are no floods. They belong to calibration, not to the state.
+    """
 
     numbers: dict[str, int] = field(default_factory=dict)
     seen: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
     mean: F64 = field(default_factory=lambda: np.zeros((0, M)))
     deviation: F64 = field(default_factory=lambda: np.zeros((0, M)))
     sums: F64 = field(default_factory=lambda: np.zeros((0, M)))
+    ceilings: Mapping[str, F64] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._names = list(self.numbers)
 
     def observe(self, windows: Windows) -> tuple[F64, I64]:
         """Scores [n] and the number in ``MEASURES`` of the worst chart [n], in the windows' order.
@@ -141,6 +151,7 @@ class Volume:
         rows = [self.numbers[name] for name in keep if name in self.numbers]
         names = [name for name in keep if name in self.numbers]
         self.numbers = {name: i for i, name in enumerate(names)}
+        self._names = names
         self.seen, self.mean = self.seen[rows], self.mean[rows]
         self.deviation, self.sums = self.deviation[rows], self.sums[rows]
 
@@ -158,6 +169,7 @@ class Volume:
         for name in new:
             self.numbers[name] = len(self.numbers)
         if new:
+            self._names = list(self.numbers)
             k = len(new)
             self.seen = np.concatenate([self.seen, np.zeros(k, np.int64)])
             self.mean = np.concatenate([self.mean, np.tile(_PRIOR_MEAN, (k, 1))])
@@ -172,6 +184,9 @@ class Volume:
         z = (level - mean) / deviation
         z[values < _LEAST] = np.minimum(z[values < _LEAST], 0.0)
         gain = z - DRIFT
+        if self.ceilings:
+            top = np.stack([self.ceilings.get(self._names[row], _NO_CEILING) for row in rows.tolist()])
+            gain = np.where(level > top + ROOM, gain, np.minimum(gain, 0.0))
         # a window that adds nothing is no alarm, and forgets half: an attack that is over must not echo
         before = np.minimum(self.sums[rows], CAP)
         sums = np.where(gain > 0, before + gain, np.maximum(before / 2 + gain, 0.0))
@@ -186,6 +201,13 @@ class Volume:
         with np.errstate(divide="ignore"):
             found: F64 = np.log(sums) - np.log(LIMIT)
         return np.where(gain > 0, found, np.minimum(found, 0.0))
+
+
+def ceilings(device: Sequence[str], values: F64) -> dict[str, F64]:
+    """The highest levels [M] of each device in normal windows; ``values`` [n, M] as ``rates`` gives them."""
+    names = np.array(device, dtype=object)
+    level = np.log2(1 + values)
+    return {str(name): level[names == name].max(axis=0) for name in sorted(set(names.tolist()))}
 
 
 def _named(charts: F64, facts: Facts, row: int) -> int:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from wardround.arrays import F64
-from wardround.detect import calibration
+from wardround.detect import calibration, volume
 from wardround.detect.detector import Assessment, Budget, Detector, Knowledge
 from wardround.detect.findings import Allow
 from wardround.detect.incidents import Change, Policy
@@ -107,7 +107,8 @@ def learnt(detector: Detector, calm: Windows, bundle: Bundle, budget: Budget) ->
     kinds = [detector.inventory.get(name).kind for name in calm.devices]
     normal = calibration.Normal(calm.x, [kinds[number] for number in calm.device.tolist()])
     found = calibration.learn(normal, {"model": ("", bundle)}, budget, most=TAUGHT)
-    return Knowledge({"model": bundle}, found.baselines, found.calibrations, budget)
+    tops = volume.ceilings([calm.devices[number] for number in calm.device.tolist()], volume.rates(calm))
+    return Knowledge({"model": bundle}, found.baselines, found.calibrations, budget, tops)
 
 
 def _policy(recording: Recording) -> Policy:

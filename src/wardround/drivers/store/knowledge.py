@@ -12,8 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from wardround.arrays import F32, I64
-from wardround.detect import calibration, drift
+from wardround.arrays import F32, F64, I64
+from wardround.detect import calibration, drift, volume
 from wardround.detect.baseline import LEAST
 from wardround.detect.calibration import Entry, Normal
 from wardround.detect.detector import MODELS, Budget, Detector, Knowledge
@@ -27,7 +27,7 @@ from wardround.wire import decode, encode, message
 
 NEWEST = 50_000
 """Windows on which models are compared and counted."""
-CALIBRATIONS = "calibrations"
+CALIBRATIONS, CEILINGS = "calibrations", "ceilings"
 
 
 @message(0x4410)
@@ -37,6 +37,15 @@ class Calibrations:
 
     made: int
     entries: tuple[Entry, ...]
+
+
+@message(0x4411)
+@dataclass(frozen=True, eq=False)
+class Ceilings:
+    """Highest normal rates of each device [d, M]."""
+
+    devices: tuple[str, ...]
+    levels: F64
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,7 @@ def load(store: SiteStore, budget: Budget) -> Knowledge:
         basis = bundles.get(key[0])
         federation = c.federation if basis is None or basis.benign_scores is None else basis.benign_scores
         found[key] = Calibration(budget.of(key[0]), federation, c.site, c.fixed)
-    return Knowledge(bundles, store.baselines(), found, budget)
+    return Knowledge(bundles, store.baselines(), found, budget, _ceilings(store))
 
 
 def calibrate(store: SiteStore, budget: Budget, now: int, since: int = 0, seed: int = 1) -> Calibrated:
@@ -87,6 +96,9 @@ def calibrate(store: SiteStore, budget: Budget, now: int, since: int = 0, seed: 
     with store.batch():
         store.set_baselines(learnt.baselines)
         store.put(CALIBRATIONS, encode(Calibrations(now, learnt.entries)))
+        devices = tuple(stored.device[i] for i in calm)
+        tops = volume.ceilings(devices, stored.rates[calm])
+        store.put(CEILINGS, encode(Ceilings(tuple(tops), np.array(list(tops.values())).reshape(-1, volume.M))))
         store.changed()
     thresholds = {f"{e.detector} {e.type or 'all devices'}": e.calibration.value for e in learnt.entries}
     shifted = _drift({slot: Scorer(bundle) for slot, (_, bundle) in active.items() if slot in MODELS}, stored.x[calm])
@@ -164,6 +176,17 @@ def bundle_of(body: bytes) -> Bundle:
 def _active(store: SiteStore) -> dict[str, tuple[str, Bundle]]:
     """Hash and bundle in service, by slot."""
     return {row.slot: (row.hash, bundle_of(store.body(row.version))) for row in store.models() if row.state == "active"}
+
+
+def _ceilings(store: SiteStore) -> dict[str, F64]:
+    saved = store.get(CEILINGS)
+    if saved is None:
+        return {}
+    try:
+        found = decode(saved, Ceilings)
+    except DecodeError as error:
+        raise DataError(f"the calibrations in {store.folder} are damaged ({error}): calibrate again") from error
+    return dict(zip(found.devices, found.levels, strict=True))
 
 
 def _saved(store: SiteStore) -> tuple[Entry, ...]:

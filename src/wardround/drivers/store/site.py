@@ -26,6 +26,7 @@ import numpy as np
 from wardround.arrays import F32, F64, I64, Bool
 from wardround.detect.baseline import Baseline
 from wardround.detect.incidents import Incident
+from wardround.detect.volume import M, rates
 from wardround.drivers.sources.site import FILE, schema_record, stored_schema
 from wardround.errors import DataError, DecodeError, UsageError
 from wardround.traffic.table import Schema
@@ -37,7 +38,7 @@ _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS windows (
   id INTEGER PRIMARY KEY, start INTEGER NOT NULL, end INTEGER NOT NULL, device TEXT NOT NULL, type TEXT NOT NULL,
-  x BLOB NOT NULL, score REAL, alarm INTEGER NOT NULL, incident INTEGER NOT NULL);
+  x BLOB NOT NULL, rates BLOB NOT NULL, score REAL, alarm INTEGER NOT NULL, incident INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS windows_by_end ON windows (end);
 CREATE TABLE IF NOT EXISTS incidents (
   number INTEGER PRIMARY KEY, subject TEXT NOT NULL, state TEXT NOT NULL, severity INTEGER NOT NULL, family TEXT NOT NULL,
@@ -67,7 +68,7 @@ class Retention:
 @dataclass(frozen=True, eq=False)
 class Stored:
     """Windows as they come back: x [n, f], start, end [n] ns, device and type names [n], alarm [n], incident [n] (0: none),
-    verdict [n].
+    verdict [n], rates [n, M] (detect/volume.py).
     """
 
     x: F32
@@ -78,6 +79,7 @@ class Stored:
     alarm: Bool
     incident: I64
     verdict: tuple[str, ...]
+    rates: F64
 
     def __len__(self) -> int:
         return len(self.end)
@@ -233,6 +235,7 @@ class SiteStore:
         """Keep a batch, thinned as ``retention`` says; ``types`` by number of device."""
         rows = []
         x = np.ascontiguousarray(windows.x, dtype="<f4")
+        counted = np.ascontiguousarray(rates(windows), dtype="<f4")
         for row in range(len(windows)):
             device, end = windows.name(row), int(windows.end[row])
             quiet = not alarm[row] and not incident[row]
@@ -240,10 +243,19 @@ class SiteStore:
                 continue
             number = int(windows.device[row])
             value = None if np.isnan(score[row]) else float(score[row])
-            head = (int(windows.start[row]), end, device, types[number], x[row].tobytes(), value)
+            head = (
+                int(windows.start[row]),
+                end,
+                device,
+                types[number],
+                x[row].tobytes(),
+                counted[row].tobytes(),
+                value,
+            )
             rows.append((*head, int(alarm[row]), int(incident[row])))
         self._db.executemany(
-            "INSERT INTO windows (start, end, device, type, x, score, alarm, incident) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO windows (start, end, device, type, x, rates, score, alarm, incident)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             rows,
         )
 
@@ -268,7 +280,7 @@ class SiteStore:
         schema = self.schema()
         width = 0 if schema is None else len(schema.columns)
         rows = self._db.execute(
-            "SELECT w.x, w.start, w.end, w.device, w.type, w.alarm, w.incident, i.verdict FROM windows w"
+            "SELECT w.x, w.start, w.end, w.device, w.type, w.alarm, w.incident, i.verdict, w.rates FROM windows w"
             " LEFT JOIN incidents i ON i.number = w.incident WHERE w.end > ? ORDER BY w.end DESC, w.id DESC LIMIT ?",
             (since, newest),
         ).fetchall()[::-1]
@@ -282,6 +294,7 @@ class SiteStore:
             alarm=np.array([bool(r[5]) for r in rows], dtype=np.bool_),
             incident=np.array([r[6] for r in rows], dtype=np.int64),
             verdict=tuple(r[7] or "" for r in rows),
+            rates=np.frombuffer(b"".join(r[8] for r in rows), dtype="<f4").reshape(len(rows), M).astype(np.float64),
         )
 
     # --- incidents and verdicts
