@@ -29,6 +29,7 @@ from wardround.auth.record import Announcement, Update, open_announcement, open_
 from wardround.auth.roster import RosterBytes
 from wardround.auth.server_end import ServerBytes, ServerEnd
 from wardround.auth.session import Session
+from wardround.auth.signed_update import SignedPayload, Statement
 from wardround.auth.suites import SUITES
 from wardround.auth.trust import Standing, Verdict
 from wardround.drivers.nats.secured import Invitation, KnockReply
@@ -40,7 +41,7 @@ from wardround.wire import decode, encode
 KINDS = (
     Anchor, Announcement, Answer, Credential, Descriptor, DeviceBytes, Grant, IdentityBytes, Invitation, Issuer,
     KnockReply, PendingBytes, Request, RevocationList, RosterBytes, RosterExport, ServerBytes, ServerPublic, Signed,
-    Standing, Token, Update, Verdict,
+    SignedPayload, Standing, Statement, Token, Update, Verdict,
 )  # fmt: skip
 VECTORS = Path(__file__).parent.parent / "tests" / "vectors" / "auth" / "v1"
 

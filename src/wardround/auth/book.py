@@ -53,6 +53,7 @@ class Accepted:
         weight: what the update counts, by the device's standing.
         data: the payload; empty when repeated.
         receipt: for the device.
+        evidence: the device's signed statement, where answers are signed.
     """
 
     device_id: bytes
@@ -60,6 +61,7 @@ class Accepted:
     data: bytes
     receipt: bytes
     repeated: bool = False
+    evidence: bytes = b""
 
 
 @message(0x3222)

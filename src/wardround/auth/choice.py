@@ -14,6 +14,7 @@ class _Suited:
 
     number: ClassVar[int]
 
+    signed_update: bool = False
     revoke: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -32,6 +33,7 @@ class XWing(_Suited):
     """ML-KEM-768 + X25519 (X-Wing) in all three KEM steps: stands while either of the two does. The default.
 
     Attributes:
+        signed_update: every answer is also signed with the device's ML-DSA-65 key: evidence for an audit, 3.3 kB more.
         revoke: a scenario for simulations: NAME@ROUND revokes that client in the middle of a training round.
     """
 
@@ -44,6 +46,7 @@ class MlKem768(_Suited):
     """ML-KEM-768 alone (FIPS 203): fewer cycles, no classical half.
 
     Attributes:
+        signed_update: every answer is also signed with the device's ML-DSA-65 key: evidence for an audit, 3.3 kB more.
         revoke: a scenario for simulations: NAME@ROUND revokes that client in the middle of a training round.
     """
 
@@ -56,6 +59,7 @@ class MlKem1024(_Suited):
     """ML-KEM-1024 with SHA-384 and AES-256-GCM: the highest category, half as large again.
 
     Attributes:
+        signed_update: every answer is also signed with the device's ML-DSA-65 key: evidence for an audit, 3.3 kB more.
         revoke: a scenario for simulations: NAME@ROUND revokes that client in the middle of a training round.
     """
 

@@ -17,7 +17,9 @@ from wardround.auth.handshake.initiator import Initiator
 from wardround.auth.identity import DeviceIdentity, Memory
 from wardround.auth.record import Announcement, Update
 from wardround.auth.session import Session, State
+from wardround.auth.signed_update import Place, SignedPayload, sign
 from wardround.crypto.kem import Entropy
+from wardround.crypto.sign import SigningKey
 from wardround.errors import AuthError, LocalProtocolError, RemoteProtocolError
 from wardround.wire import decode, encode, message
 
@@ -34,6 +36,7 @@ class DeviceBytes:
     heard: bytes
     told: bytes
     answered: bytes
+    signed: bytes
     descriptor: bytes
 
 
@@ -41,7 +44,8 @@ class DeviceBytes:
 class DeviceEnd:
     """``identity`` and ``descriptor`` are enrolment's; both follow the server's key from epoch to epoch.
 
-    ``anchor`` checks descriptors that an invitation brings; without one the server's key is fixed (simulation).
+    ``anchor`` checks descriptors that an invitation brings; without one the server's key is fixed (simulation). ``signer``:
+    signs every answer too (signed_update.py).
     """
 
     identity: DeviceIdentity
@@ -49,11 +53,12 @@ class DeviceEnd:
     descriptor: Descriptor | None = None
     memory: Memory = field(default_factory=Memory)
     session: Session | None = None
+    signer: SigningKey | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self._initiator: Initiator | None = None
         self._heard, self._told = b"", b""
-        self._answered = b""
+        self._answered, self._signed = b"", b""
         self._signed_descriptor = b""
 
     @property
@@ -86,7 +91,8 @@ class DeviceEnd:
         step = self._initiator.receive(data)
         if step.done is not None:
             self.memory, self.session = self._initiator.memory, step.done
-            self._initiator, self._heard, self._told, self._answered = None, b"", b"", b""
+            self._initiator, self._heard, self._told = None, b"", b""
+            self._answered, self._signed = b"", b""
         return _sent(step.send)
 
     def hear(self, record: bytes) -> Announcement:
@@ -101,7 +107,8 @@ class DeviceEnd:
         if record and record == self._heard:
             return decode(self._told, Announcement)
         announcement, memory = records.open_announcement(self.session, self.memory, record)
-        self.memory, self._heard, self._told, self._answered = memory, record, encode(announcement), b""
+        self.memory, self._heard, self._told = memory, record, encode(announcement)
+        self._answered, self._signed = b"", b""
         return announcement
 
     def seal(self, payload: bytes, entropy: Entropy) -> bytes:
@@ -117,6 +124,8 @@ class DeviceEnd:
             raise LocalProtocolError("an answer to nothing: no announcement was heard in this session")
         announcement = decode(self._told, Announcement)
         twin = self.session.copy()
+        if self.signer is not None:
+            payload = self._sign(self.signer, twin, announcement, payload)
         if announcement.offer and not self._answered and twin.state is State.LIVE:
             self._answered = twin.answer(announcement.offer, entropy)
         sealed = records.seal_update(twin, announcement.model_hash, Update(payload, self._answered))
@@ -126,7 +135,9 @@ class DeviceEnd:
     def to_bytes(self) -> bytes:
         session = self.session.to_bytes() if self.session else b""
         return encode(
-            DeviceBytes(self.memory, session, self._heard, self._told, self._answered, self._signed_descriptor)
+            DeviceBytes(
+                self.memory, session, self._heard, self._told, self._answered, self._signed, self._signed_descriptor
+            )
         )
 
     def restore(self, data: bytes) -> None:
@@ -143,7 +154,16 @@ class DeviceEnd:
         if self.session is not None and self.session.device_id != self.identity.device_id:
             self.session = None  # enrolled anew since: another key, another session
         else:
-            self._heard, self._told, self._answered = packed.heard, packed.told, packed.answered
+            self._heard, self._told = packed.heard, packed.told
+            self._answered, self._signed = packed.answered, packed.signed
+
+    def _sign(self, signer: SigningKey, session: Session, announcement: Announcement, payload: bytes) -> bytes:
+        """The signed payload; the one signed before where it is the same (signatures are randomised, records must not be)."""
+        if self._signed and decode(self._signed, SignedPayload).payload == payload:
+            return self._signed
+        at = (announcement.epoch, announcement.round, announcement.model_hash)
+        self._signed = sign(signer, Place(session.federation, session.device_id, *at), payload)
+        return self._signed
 
     def _follow(self, data: bytes) -> None:
         if self.anchor is None or self.descriptor is None:

@@ -102,9 +102,9 @@ def device(suite: Suite, server_public: bytes, entropy: Entropy) -> DeviceIdenti
     return DeviceIdentity(suite, FEDERATION, suite.kem.key(entropy(suite.kem.seed_bytes)), entropy(32), server_public)
 
 
-def entry(identity: DeviceIdentity, name: str = "gateway") -> Entry:
-    """Its line in the roster."""
-    return Entry(identity.suite, identity.device_id, name, identity.key.public, identity.psk)
+def entry(identity: DeviceIdentity, name: str = "gateway", member: bytes = b"") -> Entry:
+    """Its line in the roster; ``member``: its verification key, where it signs."""
+    return Entry(identity.suite, identity.device_id, name, identity.key.public, identity.psk, member=member)
 
 
 def world(

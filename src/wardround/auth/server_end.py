@@ -22,6 +22,7 @@ from wardround.auth.handshake.responder import Responder
 from wardround.auth.identity import ServerIdentity
 from wardround.auth.roster import Roster, RosterBytes
 from wardround.auth.session import Session
+from wardround.auth.signed_update import Place, verify
 from wardround.auth.trust import State
 from wardround.crypto.kem import Entropy
 from wardround.errors import AuthError, RemoteProtocolError
@@ -50,12 +51,15 @@ class ServerBytes:
 
 @dataclass
 class ServerEnd:
-    """``base``: the position before the first exchange of ``run``; ``secret`` makes the keys of bodies."""
+    """``base``: the position before the first exchange of ``run``; ``secret`` makes the keys of bodies; ``signed``: answers
+    must be signed too (signed_update.py).
+    """
 
     responder: Responder
     run: str
     base: int
     secret: bytes = field(repr=False)
+    signed: bool = False
 
     def __post_init__(self) -> None:
         self._stored: dict[bytes, Session] = {}
@@ -203,7 +207,15 @@ class ServerEnd:
         if session is None:
             raise AuthError(DENIED)
         at = None if exchange is None else self.position(exchange)
-        return self.book.accept(session.session_id, record, at)
+        model_hash = session.model_hash
+        accepted = self.book.accept(session.session_id, record, at)
+        if not self.signed or accepted.repeated:
+            return accepted
+        entry = self.roster.get(session.device_id)
+        where = self.book.token.round if at is None else at
+        place = Place(session.federation, session.device_id, session.epoch, where, model_hash)
+        payload, evidence = verify(entry.member if entry else b"", place, accepted.data)
+        return replace(accepted, data=payload, evidence=evidence)
 
     def settle(self) -> None:
         """The exchange is closed and its outcome stored: sessions and counted records as they stand are what to keep."""

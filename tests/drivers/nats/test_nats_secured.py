@@ -12,8 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wardround.auth.credential import open_signed
+from wardround.auth.signed_update import Statement
 from wardround.auth.suites import SUITES
 from wardround.auth.trust import Turn, Verdict
+from wardround.crypto import kdf, labels
+from wardround.crypto.sign import ML_DSA_65
 from wardround.drivers.nats.enrolling import EXPORT, Lab, Place
 from wardround.drivers.nats.keys import KeyFolder
 from wardround.drivers.nats.secured import Authenticated, DeviceGuard, Invitation, KnockReply, Papers, ServerGuard
@@ -240,6 +244,39 @@ def test_revocation_cuts_a_live_session_in_the_middle_of_a_round(ward: Ward) -> 
     ward.serve()
     assert not ward.server.may("icu"), "a restart does not bring it back"
     assert {"auth.cut", "auth.refused", "auth.record"} <= set(codes(ward))
+
+
+def test_signed_answers_leave_evidence_and_unsigned_ones_are_refused(ward: Ward) -> None:
+    kept: list[bytes] = []
+    ward.server.end.signed, ward.server.evidence = True, kept.append
+    for name in NAMES:
+        ward.meet(name)
+    gateway = Place(ward.keys, "icu", "g00000").gateway()
+    assert gateway.member is not None
+    ward.gates["icu"].end.signer = gateway.member
+    record, data = ward.tell(1)
+    ward.gates["icu"].open(record, data)
+    answer = ward.gates["icu"].seal(b"mine")
+    ward.gates["icu"] = ward.join(
+        "icu"
+    )  # killed before it could send: the same bytes again, though signatures are randomised
+    ward.gates["icu"].end.signer = gateway.member
+    ward.gates["icu"].open(record, data)
+    assert ward.gates["icu"].seal(b"mine") == answer
+    assert ward.server.opened("icu", 1, answer) == b"mine"
+    said = open_signed(ML_DSA_65.load(gateway.credential.member), labels.SIGN_UPDATE, kept[0], Statement)
+    assert said.payload_hash == kdf.digest("sha256", b"mine")
+    assert said.model_hash == kdf.digest("sha256", ASK)
+    assert (said.device_id, said.round) == (gateway.identity.device_id, ward.server.end.position(1))
+    # another's signature, and none
+    for signer in (gateway.member, None):
+        ward.meet("ward 2")
+        ward.gates["ward 2"].end.signer = signer
+        turn = 2 + (signer is None)
+        ward.gates["ward 2"].open(*ward.tell(turn, "ward 2"))
+        with pytest.raises(RemoteProtocolError):
+            ward.server.opened("ward 2", turn, ward.gates["ward 2"].seal(b"not signed by ward 2"))
+    assert len(kept) == 1
 
 
 def test_on_probation_half_the_exchanges_and_a_handshake_for_each(ward: Ward) -> None:

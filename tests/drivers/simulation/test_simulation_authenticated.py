@@ -155,3 +155,14 @@ def test_bad_scenarios_are_refused(tmp_path: Path) -> None:
         Authenticated(XWing(revoke=("nobody@1",)), ("a",), 1)
     with pytest.raises(ConfigError, match="not NAME@ROUND"):
         simulate(tmp_path, 'auth.use="x-wing"', 'auth.revoke=["a"]')
+
+
+def test_signed_updates_cost_what_a_signature_costs() -> None:
+    plain, signed = layer(), Authenticated(MlKem768(signed_update=True), ("a", "b", "c"), 7)
+    sizes = []
+    for auth in (plain, signed):
+        auth.open(1, [Asked(("a", "b", "c"), BODY)])
+        auth.take()
+        assert auth.carry("a", b"x" * 1000) == b"x" * 1000
+        sizes.append(auth.take()[0].up)
+    assert 3309 < sizes[1] - sizes[0] < 3309 + 250

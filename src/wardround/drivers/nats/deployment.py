@@ -162,6 +162,11 @@ def roster(federation: Federation, table: Table | None) -> tuple[str, ...]:
     return build(federation, table).names
 
 
+def signs(federation: Federation) -> bool:
+    """Whether every answer is signed too."""
+    return not isinstance(federation.auth, NoAuth) and federation.auth.signed_update
+
+
 def token(index: int) -> str:
     """How a gateway is called in subjects and files: names may hold spaces, dots and slashes."""
     return f"g{index:05d}"

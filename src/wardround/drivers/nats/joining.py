@@ -18,7 +18,7 @@ from typing import Any
 
 from wardround import __version__
 from wardround.drivers.nats.agent import Agent, FittingEngine, Site
-from wardround.drivers.nats.deployment import Federation, load, read, roster, token, unknown
+from wardround.drivers.nats.deployment import Federation, load, read, roster, signs, token, unknown
 from wardround.drivers.nats.enrolling import Place, passphrase
 from wardround.drivers.nats.keys import KeyFolder
 from wardround.drivers.nats.link import LinkError
@@ -167,7 +167,14 @@ class _Process:
             UsageError: it is not enrolled here.
         """
         keys = KeyFolder(self._asked.file.parent / self._federation.broker.keys)
-        end = Place(keys, name, owner, passphrase()).gateway().end()
+        gateway = Place(keys, name, owner, passphrase()).gateway()
+        end = gateway.end()
+        if signs(self._federation):
+            if gateway.member is None:
+                raise UsageError(
+                    f"[auth] signed_update: {name} enrolled without a signing key; enrol it with --committee"
+                )
+            end.signer = gateway.member
         return Spoke(owner, DeviceGuard(end, state.load("auth"), partial(state.save, "auth"), self._both))
 
     async def run(self) -> None:

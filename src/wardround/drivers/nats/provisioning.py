@@ -12,7 +12,7 @@ from wardround.auth.suites import Suite
 from wardround.config import nearest
 from wardround.drivers.nats import leaf
 from wardround.drivers.nats.brokerconfig import accounts
-from wardround.drivers.nats.deployment import SEAT, Federation, load, peers, read, roster, seats
+from wardround.drivers.nats.deployment import SEAT, Federation, load, peers, read, roster, seats, signs
 from wardround.drivers.nats.enrolling import EXPORT, Lab, Place, answer, server_key
 from wardround.drivers.nats.keys import COORDINATOR, KeyFolder, make
 from wardround.drivers.store.registrar import ANCHOR, Registrar, read_anchor, read_export
@@ -100,7 +100,7 @@ def enrol(asked: Enrol) -> Iterator[str]:
             f"no gateway is named {asked.name!r}{nearest(asked.name, owners)}; there are {', '.join(owners)}"
         )
     site = Place(folder, asked.name, owners[asked.name], asked.passphrase)
-    serves = asked.committee or isinstance(federation.secagg, Lattice)  # its gateways sign, too
+    serves = asked.committee or isinstance(federation.secagg, Lattice) or signs(federation)  # they sign, too
     if read_anchor(folder.path / ANCHOR).suite != _suite(federation).number:
         raise UsageError(
             f"{asked.file}: [auth] use = {federation.auth.name!r} is not the suite of this federation's anchor"

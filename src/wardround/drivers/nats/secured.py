@@ -127,6 +127,7 @@ class ServerGuard:
         self.handshakes = 0
         self.refused = 0
         self.changed: Callable[[], None] = _nothing
+        self.evidence: Callable[[bytes], None] = _nothing_of
         self.authenticated: Callable[[bytes], None] = _nothing_of
         self.store()
 
@@ -217,10 +218,13 @@ class ServerGuard:
         if self.end.position(turn) != self.end.book.token.round and self.end.last_told(peer) != turn:
             return b""
         try:
-            return self.end.open(peer, record, turn).data
+            accepted = self.end.open(peer, record, turn)
         except RemoteProtocolError as error:
             self._emit(Note("auth.record", f"{peer}: a record is refused: {error}"))
             raise
+        if accepted.evidence:
+            self.evidence(accepted.evidence)
+        return accepted.data
 
     def settle(self) -> None:
         """The exchange is closed, its outcome stored.
@@ -333,6 +337,18 @@ def _resumed(papers: Papers, roster: Roster, course: tuple[str, int, int], store
         raise UsageError(f"{papers.export}: {error}: put the registrar's newest export there") from error
 
 
+class Evidence:
+    """The signed statements of answers, one a line in hex: what an audit checks against credentials (signed_update.py)."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def add(self, evidence: bytes) -> None:
+        """Append one."""
+        with suppress(OSError), self._path.open("a", encoding="ascii") as file:
+            file.write(evidence.hex() + "\n")
+
+
 class Authenticated:
     """The list of devices that authenticated here, for the registrar (`wardround registry finish`): ids, one a line, public."""
 
@@ -360,5 +376,5 @@ def _nothing() -> None:
     return
 
 
-def _nothing_of(device: bytes) -> None:
-    del device
+def _nothing_of(data: bytes) -> None:
+    del data

@@ -19,7 +19,7 @@ from wardround import __version__
 from wardround.drivers.nats.broker import PrivateBroker
 from wardround.drivers.nats.brokerconfig import Listen
 from wardround.drivers.nats.coordinator import Coordinator, Patience
-from wardround.drivers.nats.deployment import Federation, fingerprint, load, peers, read, roster
+from wardround.drivers.nats.deployment import Federation, fingerprint, load, peers, read, roster, signs
 from wardround.drivers.nats.enrolling import EXPORT, passphrase
 from wardround.drivers.nats.hub import Holding, Hub
 from wardround.drivers.nats.keys import KeyFolder
@@ -27,7 +27,7 @@ from wardround.drivers.nats.link import LinkError
 from wardround.drivers.nats.log import PatientLog
 from wardround.drivers.nats.provisioning import public_keys
 from wardround.drivers.nats.result import write_result
-from wardround.drivers.nats.secured import Authenticated, Papers, ServerGuard
+from wardround.drivers.nats.secured import Authenticated, Evidence, Papers, ServerGuard
 from wardround.drivers.nats.securing import Securing, kept_server
 from wardround.drivers.nats.state import State
 from wardround.drivers.privacy import settle
@@ -183,6 +183,7 @@ class _Process:
                 broker.reload(*self._accounts())
 
         guard.changed, guard.authenticated = changed, Authenticated(self._asked.folder / "authenticated.txt").add
+        guard.end.signed, guard.evidence = signs(self._federation), Evidence(self._asked.folder / "evidence.txt").add
         return guard
 
     def _load(self) -> Saved | None:

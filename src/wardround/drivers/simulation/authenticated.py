@@ -26,6 +26,7 @@ from wardround.auth.roster import Roster
 from wardround.auth.server_end import ServerEnd
 from wardround.auth.session import Session
 from wardround.auth.trust import Standing, State, TrustPolicy, Turn, Verdict, observe
+from wardround.crypto.sign import ML_DSA_65, SEED_BYTES
 from wardround.errors import RemoteProtocolError, UsageError
 from wardround.events import Event, Note
 from wardround.wire import decode, encode, message
@@ -74,9 +75,13 @@ class Authenticated:
         suite, tape = self.choice.suite, Seeded(f"simulated layer 1 {self.seed}")
         identity = ServerIdentity(suite, FEDERATION, suite.kem.key(tape(suite.kem.seed_bytes)))
         devices = [device(suite, identity.key.public, tape) for _ in self.names]
-        roster = Roster(suite, (entry(d, name) for d, name in zip(devices, self.names, strict=True)))
+        signs = self.choice.signed_update
+        signers = [ML_DSA_65.key(tape(SEED_BYTES)) if signs else None for _ in self.names]
+        rows = list(zip(devices, self.names, signers, strict=True))
+        roster = Roster(suite, (entry(d, name, s.verifier.data if s else b"") for d, name, s in rows))
         self._server = ServerEnd.begin(identity, roster, RUN, tape, UNHURRIED)
-        self._ends = {name: DeviceEnd(d) for d, name in zip(devices, self.names, strict=True)}
+        self._server.signed = signs
+        self._ends = {name: DeviceEnd(d, signer=signer) for d, name, signer in rows}
         self._index = {name: i for i, name in enumerate(self.names)}
         self._standings = [Standing() for _ in self.names]
         self._went: dict[str, tuple[int, int]] = {}
