@@ -33,8 +33,9 @@ from wardround.drivers.simulation.environment import machine
 from wardround.drivers.simulation.federate import Federation
 from wardround.drivers.simulation.strategies import simulated
 from wardround.drivers.world import PreparedTable, World, build, plan
-from wardround.events import ignore
+from wardround.events import TrustMoved, ignore
 from wardround.federation.server import Server
+from wardround.federation.trust import Watch
 from wardround.rng import stream
 from wardround.traffic.table import Table
 
@@ -193,6 +194,85 @@ class Bench:
         return {**asdict(cell), "macro_f1": f1, "backdoor": success, "cpu_s": time.process_time() - began}
 
 
+@dataclass(frozen=True)
+class Search:
+    """A federation of 100 that is watched: who is quarantined when."""
+
+    attack: str
+    share: float
+    cohort: int
+    alpha: float
+    seed: int
+
+    @property
+    def key(self) -> str:
+        return "|".join(str(v) for v in asdict(self).values())
+
+
+SEARCH_ROUNDS = 40
+
+
+def search(bench: Bench, asked: Search) -> dict[str, Any]:
+    """Rounds until 90 % of the hostile clients are quarantined, honest ones that ever were, and macro-F1 at the end."""
+    cell = Cell("ciciomt2024", asked.alpha, asked.share, asked.cohort, "fltrust", asked.attack, asked.seed, 1000)
+    e = replace(bench.experiment(cell, clients=100, rounds=SEARCH_ROUNDS), trust=Watch(watch=True))
+    began = time.process_time()
+    with ThreadPoolExecutor(1) as pool:
+        federation = bench.federation(e, pool)
+        hostile = set(federation.attackers.names) if federation.attackers else set()
+        caught: dict[str, int] = {}
+        doubted: set[str] = set()
+        for happened in federation.run():
+            for event in happened:
+                if isinstance(event, TrustMoved) and event.after == "quarantined":
+                    caught[event.peer] = event.round
+                if isinstance(event, TrustMoved) and event.after == "probation":
+                    doubted.add(event.peer)
+            if federation.server.round == SEARCH_ROUNDS:
+                break
+        f1 = measured(federation)
+    rounds = sorted(caught[peer] for peer in hostile & caught.keys())
+    needed = -(-9 * len(hostile) // 10)
+    return {
+        **asdict(asked),
+        "hostile": len(hostile),
+        "caught": len(rounds),
+        "rounds_to_90": rounds[needed - 1] if hostile and len(rounds) >= needed else None,
+        "false_quarantined": len(caught.keys() - hostile),
+        "false_probation": len(doubted - hostile),
+        "macro_f1": f1,
+        "cpu_s": time.process_time() - began,
+    }
+
+
+FOUND = (
+    "ipm-aware",
+    "sign-flip",
+    "label-flip",
+    "alie-aware",
+    "none",
+    "fltrust-adaptive",
+    "gaussian",
+    "free-rider",
+    "model-replacement",
+    "mimic",
+)
+
+
+def searches() -> Iterator[Search]:
+    """The most telling first."""
+    for alpha in (0.5, 0.1):
+        for cohort in (5, 3):
+            for share in (0.2, 0.1):
+                for attack in FOUND[:5] if (alpha, cohort, share) != (0.5, 5, 0.2) else FOUND:
+                    if attack != "none" or share == 0.2:
+                        yield Search(attack, share, cohort, alpha, 1)
+    for seed in (2, 3):
+        for alpha in (0.5, 0.1):
+            for attack in FOUND[:5]:
+                yield Search(attack, 0.2, 5, alpha, seed)
+
+
 def measured(federation: Federation) -> float:
     found = evaluate.overall(federation, federation.server.parameters, federation.server.errors)
     return float(found["macro_f1"]) if np.isfinite(federation.server.parameters).all() else 0.0
@@ -267,8 +347,21 @@ def main() -> None:
     arguments.add_argument("--data", type=Path, default=os.environ.get("WARDROUND_DATA"))
     arguments.add_argument("--stage", nargs="+", default=list(STAGES))
     arguments.add_argument("--minutes", type=float, default=60.0)
+    arguments.add_argument("--search", action="store_true", help="identification instead of the tables")
     given = arguments.parse_args()
     bench, until = Bench(Path(given.data) if given.data else None), time.monotonic() + 60 * given.minutes
+    if given.search:
+        for asked in searches():
+            found = load()
+            if asked.key not in found.setdefault("searches", {}) and time.monotonic() < until:
+                found["searches"][asked.key] = result = search(bench, asked)
+                save(found)
+                print(
+                    asked.key,
+                    {k: result[k] for k in ("caught", "hostile", "rounds_to_90", "false_quarantined")},
+                    flush=True,
+                )
+        return
     for stage in given.stage:
         for cell in cells(stage):
             found = load()

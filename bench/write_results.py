@@ -15,7 +15,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from bench import results_codecs, results_detect, results_lab
+from bench import results_codecs, results_detect, results_lab, results_robust
 
 RESULTS = ROOT / "bench" / "results"
 OUT = ROOT / "docs" / "results.md"
@@ -448,6 +448,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "lab": results_lab.section,
     "netlab": results_lab.netlab,
     "codecs": results_codecs.section,
+    "robust": results_robust.section,
 }
 START, END = "<!-- results -->", "<!-- /results -->"
 

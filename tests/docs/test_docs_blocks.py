@@ -17,7 +17,7 @@ from docs_pages import (  # type: ignore[import-not-found]
 )
 
 from wardround.config import override, parse
-from wardround.drivers.strategies import full
+from wardround.drivers.simulation.strategies import simulated
 
 WITH_BLOCKS = [p for p in PAGES if any(b.executed for b in blocks(p.read_text(encoding="utf-8")))]
 
@@ -63,7 +63,7 @@ def test_blocks_run(page: Path, tmp_path: Path) -> None:
         if not block.executed:
             continue
         if block.language == "toml":
-            parse(block.text, full(), f"{page.name}:{block.line}")
+            parse(block.text, simulated(), f"{page.name}:{block.line}")
             if name := block.value("file"):
                 (where / name).write_text(small(block.text, name), encoding="utf-8")
         else:
@@ -91,4 +91,4 @@ def test_every_toml_block_that_looks_like_an_experiment_is_run() -> None:
 
 def test_shipped_experiments_parse() -> None:
     for file in sorted((ROOT / "experiments").glob("*.toml")):
-        assert parse(file.read_text(encoding="utf-8"), full(), file.name).name == file.stem
+        assert parse(file.read_text(encoding="utf-8"), simulated(), file.name).name == file.stem

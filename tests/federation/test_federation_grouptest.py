@@ -79,7 +79,7 @@ def test_too_few_clients_make_no_crowds() -> None:
     assert crowds(np.array([0.0, 9.0])).evidence == 0.0
 
 
-def test_scores_see_rows_that_go_against_the_reference_and_long_ones() -> None:
+def test_scores_see_rows_that_go_against_the_reference_and_not_how_long_they_are() -> None:
     rng = np.random.default_rng(1)
     goal = rng.normal(size=200).astype(np.float32)
     rows = (goal + rng.normal(size=(12, 200))).astype(np.float32)
@@ -88,7 +88,7 @@ def test_scores_see_rows_that_go_against_the_reference_and_long_ones() -> None:
     got = scores(rows, goal)
     assert got[:, 0].argmax() == 0
     assert got[:, 1].argmax() == 0
-    assert got[:, 2].argmax() == 1
+    assert got[1, 0] < 3
     assert np.isfinite(scores(np.zeros((4, 7), dtype=np.float32), np.zeros(7, dtype=np.float32))).all()
 
 

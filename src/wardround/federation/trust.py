@@ -49,7 +49,7 @@ class Watch(TrustPolicy):
     window: int = 30
     apart: float = 3.0
     evidence: float = 20.0
-    certain: float = 0.95
+    certain: float = 0.9
 
     def __post_init__(self) -> None:
         super().__post_init__()

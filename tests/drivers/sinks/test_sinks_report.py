@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from wardround import events
 from wardround.drivers.sinks import facts
 from wardround.drivers.sinks.figures_clients import worst_tenth
+from wardround.drivers.sinks.jsonlog import JsonLog
 from wardround.drivers.sinks.report import figure_png, write_report
 from wardround.drivers.sinks.runfiles import load
 from wardround.errors import DataError
@@ -208,3 +210,36 @@ def test_a_folder_without_a_finished_run_is_one_clear_error(tmp_path: Path) -> N
 @pytest.mark.parametrize(("clients", "worst"), [(1, 1), (10, 1), (11, 2), (100, 10)])
 def test_the_worst_tenth_is_rounded_up_as_the_measures_do(clients: int, worst: int) -> None:
     assert worst_tenth(np.array([*np.linspace(0, 1, clients), np.nan])) == worst
+
+
+def test_a_run_with_hostile_clients_says_who_what_and_why(
+    metrics: Metrics, write_run: WriteRun, tmp_path: Path, checked: Check
+) -> None:
+    values = metrics(3, 6, 6, 12)
+    values["attack"] = {"use": "model-replacement", "hostile": ["ward 1", EVIL], "backdoor_success": 0.25}
+    values["models"]["root"] = {"rows": 300, "overall": values["models"]["local"]["overall"]}
+    folder = write_run(tmp_path / "run", values)
+    seen: list[events.Event] = [
+        events.RowsJudged(1, (0.0, 1.0, -1.0), (0.5, -0.5, 0.0), (0.6, 0.4, 0.0), (5, 5, 5), ("row 2: 3 of 9 values",)),
+        events.RowsJudged(2, (0.0, 1.0), (0.5, -0.5), (), (5, 5), ()),
+        events.TrustSeen(1, (0.0, 0.9), (0.9, 0.6), ("active", "probation")),
+        events.TrustSeen(2, (0.0, 1.0), (0.9, 0.3), ("active", "quarantined")),
+        events.TrustMoved(2, EVIL, "probation", "quarantined", "in 14 of 15 rounds its cohort was rejected"),
+        events.Note("rule.outlook", "rule mean <does> not hold"),
+    ]
+    log = JsonLog(folder / "log.jsonl", (folder / "log.jsonl").stat().st_size)
+    for event in seen:
+        log(event)
+    log.close()
+    page = write_report(folder).read_text()
+    checker = checked(page)
+    assert checker.tags.count("svg") == 8
+    assert "in 14 of 15 rounds its cohort was rejected" in page
+    assert "25.0%" in page
+    assert "row 2: 3 of 9 values" in page
+    assert "&lt;does&gt; not hold" in page
+    assert "300 root rows" in page
+
+
+def test_a_run_without_rows_to_compare_has_no_such_section(full_run: Path) -> None:
+    assert "Hostile clients" not in (full_run / "report.html").read_text()

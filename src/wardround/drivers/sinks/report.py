@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wardround.drivers.sinks import facts
+from wardround.drivers.sinks import facts, hostility
 from wardround.drivers.sinks.numerals import count, fixed
 from wardround.drivers.sinks.runfiles import RunFiles, load
 
@@ -37,7 +37,10 @@ def write_report(run_folder: Path) -> Path:
         DataError: the folder holds no finished run, or a file of it is damaged.
     """
     run = load(run_folder)
-    page = render("report.html.j2", run=run, facts=facts, count=count, fixed=fixed, pictures=pictures(run))
+    seen = hostility.hostility(run)
+    drawn = pictures(run) | trust_pictures(seen)
+    about = {"hostility": hostility, "seen": seen}
+    page = render("report.html.j2", run=run, facts=facts, count=count, fixed=fixed, pictures=drawn, **about)
     return write_page(run_folder / "report.html", page)
 
 
@@ -87,6 +90,30 @@ def pictures(run: RunFiles) -> dict[str, Picture]:
         add("label_mix", figures_clients.label_mix, "The more the lines differ, the harder the federation's task.")
     if any(row.get("macro_f1") is not None for row in run.clients_of("federated")):
         add("quality", figures_clients.quality, "Macro-F1 on the client's own test rows, worst served first.")
+    return found
+
+
+def trust_pictures(seen: hostility.Hostility) -> dict[str, Picture]:
+    """The figures of rows and trust; none where a run compared no rows."""
+    from wardround.drivers.sinks import figures_trust
+
+    found: dict[str, Picture] = {}
+    if seen.rows:
+        found["rows"] = draw(
+            lambda: figures_trust.rows(seen),
+            "rows",
+            f"Rows of {len(seen.rows)} rounds in two principal components, by what each weighed.",
+            "What the rule saw: one mark per row (a cohort's mean, or one client's update), large where it weighed much, "
+            "hollow where it weighed nothing. Rows far from the others pull the model.",
+        )
+    if seen.trust:
+        states = seen.trust[-1].states
+        found["trust"] = draw(
+            lambda: figures_trust.trust(seen),
+            "trust",
+            f"Trust in {len(states)} clients over {len(seen.trust)} rounds; {states.count('quarantined')} end in quarantine.",
+            "One line per client, in the colour of its last standing. The server saw sums over cohorts only.",
+        )
     return found
 
 
