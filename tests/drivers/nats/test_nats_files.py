@@ -286,6 +286,8 @@ def test_doctor_finds_what_is_wrong_and_says_what_to_do(
     after = findings()
     assert after["key"].ok
     assert after["authority"].ok
+    assert after["membership"].ok
+    assert "enrolled, serial" in findings(name="radiology 1")["membership"].found
     assert after["data source"].ok
     assert "wardround serve starts it" in after["broker"].found
     gateway = findings(name="radiology 1")

@@ -18,12 +18,17 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from wardround.auth.trust import MAY_AUTHENTICATE, State
 from wardround.drivers.nats import signing
 from wardround.drivers.nats.broker import executable
 from wardround.drivers.nats.deployment import Federation, load, read, roster, seats, token, unknown
+from wardround.drivers.nats.enrolling import EXPORT, Place, passphrase
 from wardround.drivers.nats.keys import COORDINATOR, KeyFolder
 from wardround.drivers.nats.link import LinkError, connect, request
+from wardround.drivers.nats.secured import Papers
 from wardround.drivers.nats.securing import Securing
+from wardround.drivers.store.member_keys import read_server_key
+from wardround.drivers.store.registrar import ANCHOR, read_anchor
 from wardround.errors import UsageError, WardroundError
 
 NEEDED_BROKER = (2, 9)
@@ -117,6 +122,7 @@ def _keys(case: _Case) -> Iterator[Finding]:
     for owner in _owners(case):
         case.keys.seed(owner)
         yield Finding("key", True, f"{case.keys.seed_file(owner)} is there and private")
+    yield from _membership(case)
     yield from _signing(case)
     if not case.patient.name and not case.federation.broker.url:
         broker = x509.load_pem_x509_certificate(case.keys.certificate.read_bytes())
@@ -148,13 +154,29 @@ def _owners(case: _Case) -> list[str]:
     return list(_parts(case).values())
 
 
+def _membership(case: _Case) -> Iterator[Finding]:
+    """Enrolled here (a gateway or member), or the registrar's newest export and the key that it names (the coordinator)."""
+    if case.patient.name:
+        for name, owner in _parts(case).items():
+            gateway = Place(case.keys, name, owner, passphrase()).gateway()
+            yield Finding("membership", True, f"{name} is enrolled, serial {gateway.credential.serial}")
+        return
+    anchor = read_anchor(case.keys.path / ANCHOR)
+    identity = read_server_key(case.keys.path / "server.key", anchor, passphrase())
+    roster_ = Papers(anchor, identity, case.keys.path / EXPORT).read().roster
+    active = sum(MAY_AUTHENTICATE[State(entry.state)] for entry in roster_.entries)
+    yield Finding(
+        "membership", active > 0, f"{active} of {len(roster_.entries)} devices may take part", "enrol gateways"
+    )
+
+
 def _signing(case: _Case) -> Iterator[Finding]:
     """The secure sum's keys: this patient's own, and everybody's public ones."""
     securing = Securing.of(case.federation, _names(case), case.keys)
     if securing is None:
         return
     for name, owner in _parts(case).items():
-        signing.signer(case.keys, name, owner)
+        signing.signer(case.keys, name, owner, passphrase())
     known = securing.committee().roster
     yield Finding("signing keys", True, f"{len(known.clients)} gateways, {len(known.members)} committee members")
 
