@@ -123,8 +123,11 @@ async def exchanges(place: Place, count: int, size: int, disk: Path | None) -> d
     states = [State(disk / s) for s in map(str, range(len(spokes)))] if disk else [None] * len(spokes)
     own = State(disk / "coordinator") if disk else None
     tasks = [asyncio.create_task(echo(s, st, size)) for s, st in zip(spokes, states, strict=True)]
-    taken = []
+    taken: list[float] = []
+    clocks = (0.0, 0.0)
     for exchange in range(1, count + 6):
+        if exchange == 6:
+            clocks = time.process_time(), cpu_s(place.broker.pid)
         ask = AskStatistics(exchange, "x" * size)
         began = time.perf_counter()
         if own is not None:
@@ -139,13 +142,23 @@ async def exchanges(place: Place, count: int, size: int, disk: Path | None) -> d
             own.save("coordinator", bytes(3 * size))
         await hub.settle()
         taken.append(time.perf_counter() - began)
+    used = {
+        "cpu_ms": round(1000 * (time.process_time() - clocks[0]) / count, 2),
+        "broker_cpu_ms": round(1000 * (cpu_s(place.broker.pid) - clocks[1]) / count, 2),
+    }
     for task in tasks:
         task.cancel()
     await asyncio.gather(*[s.close() for s in spokes], hub.close())
     for state in [*states, own]:
         if state is not None:
             state.close()
-    return spread(taken[5:])  # the first five warm connections and disks
+    return spread(taken[5:]) | used  # the first five warm connections and disks
+
+
+def cpu_s(pid: int) -> float:
+    """Processor seconds of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def bare(place: Place, count: int) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import results_transport
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from bench import results_codecs, results_detect, results_lab, results_robust
@@ -254,15 +256,17 @@ def transport(found: dict[str, Any]) -> str:
     """Issue 3: exchanges over NATS."""
     lines = [
         "## Real processes over NATS\n",
-        f"{_machine(found)} {found['what']}. Load {found['load_average'][0]:.1f}; all gateways of a line share one load process. Milliseconds; repeat with "
+        f"{_machine(found)} {found['what']}. Load {found['load_average'][0]:.1f}; all gateways of a line share one load process with the coordinator's end. *CPU* is the processor time of that process and of "
+        "the broker for one exchange: what the exchange costs whatever else runs. Milliseconds; repeat with "
         "`bench/transport.py`.\n",
-        "| gateways | what | median | p95 | best |",
-        "|---|---|---|---|---|",
+        "| gateways | what | median | p95 | best | CPU, all ends | CPU, broker |",
+        "|---|---|---|---|---|---|---|",
     ]
     for gateways, rows in found["gateways"].items():
         for what, row in rows.items():
             lines.append(
-                f"| {gateways} | {what.replace('_', ' ')} | {_ms(row, 'median')} | {_ms(row, 'p95')} | {_ms(row, 'best')} |"
+                f"| {gateways} | {what.replace('_', ' ')} | {_ms(row, 'median')} | {_ms(row, 'p95')} | {_ms(row, 'best')} "
+                f"| {_ms(row, 'cpu_ms')} | {_ms(row, 'broker_cpu_ms')} |"
             )
     ten, deaths = found["gateways"]["10"], found["processes"]
     exchange, whole = ten["exchange_80kB"]["median_ms"], ten["round_80kB_with_checkpoints"]["median_ms"]
@@ -279,7 +283,7 @@ def transport(found: dict[str, Any]) -> str:
             "an idle gateway in 100 MB", f"{deaths['gateway_waiting_mb']:.0f} MB", deaths["gateway_waiting_mb"] <= 100
         ),
         "",
-        "Rejoin and resume: median over ten kills; the JSON has the spread. No comparison with Flower's or NVFLARE's engine was run here.",
+        "Rejoin and resume: median over ten kills; the JSON has the spread.",
         "",
     ]
     return "\n".join(lines)
@@ -442,6 +446,9 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "authentication": authentication,
     "secagg": secagg,
     "transport": transport,
+    "transport_many": lambda found: results_transport.many(found, _machine(found)),
+    "transport_flower": lambda found: results_transport.flower(found, _machine(found)),
+    "asynchronous": lambda found: results_transport.asynchronous(found, _machine(found)),
     "capture": capture,
     "detect_quality": results_detect.quality,
     "detect_speed": results_detect.speed,

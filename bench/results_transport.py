@@ -1,0 +1,117 @@
+"""Sections of docs/results.md about the transport: many gateways, Flower's engine, asynchronous rounds (write_results.py prints them)."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+
+def many(found: dict[str, Any], machine: str) -> str:
+    """One broker, up to a thousand connections."""
+    lines = [
+        "## Many gateways on one broker\n",
+        f"{machine} {found['what']}. Load {found['load_average'][0]:.1f} (other work on the same two cores): read the processor time, which load does not "
+        "change; wall time is what this busy machine took. The coordinator's end is a process of its own. Repeat with `bench/transport_many.py`.\n",
+        "| gateways | connected in | exchange, median wall | coordinator CPU / MB | broker CPU / MB | load process CPU / MB | broker's file |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    good = {int(size): row for size, row in found["sizes"].items() if "failed" not in row}
+    for size, row in sorted(good.items()):
+        used = " | ".join(
+            f"{row[f'{who}_cpu_ms']:.0f} ms / {row[f'{who}_mb']:.0f}" for who in ("server", "broker", "load")
+        )
+        wall = row["exchange"]["median_ms"]
+        lines.append(f"| {size:,} | {row['connected_s']:.0f} s | {wall:,.0f} ms | {used} | {row['config_kb']:.0f} kB |")
+    lines += [
+        f"| {int(size):,} | failed: {row['failed']} | | | | | |"
+        for size, row in found["sizes"].items()
+        if "failed" in row
+    ]
+    if len(good) > 1:
+        lines += ["", *_growth(good)]
+    return "\n".join([*lines, ""])
+
+
+def _growth(good: dict[int, dict[str, Any]]) -> list[str]:
+    least, most = min(good), max(good)
+    lines = []
+    for who, name in (("server", "The coordinator"), ("broker", "The broker"), ("load", "The load process")):
+        few, lots = good[least][f"{who}_cpu_ms"] / least, good[most][f"{who}_cpu_ms"] / most
+        lines.append(
+            f"{name}: {few:.2f} ms of processor per gateway and exchange at {least:,} gateways, {lots:.2f} ms at {most:,}."
+        )
+    return [" ".join(lines), ""]
+
+
+def flower(found: dict[str, Any], machine: str) -> str:
+    """The same exchange on Flower's SuperLink."""
+    lines = [
+        "## The same exchange on other engines\n",
+        f"{machine} {found['what']}, flwr {found['versions']['flwr']}, load {found['load_average'][0]:.1f}; one exchange is a message to every node and "
+        "its answer. Repeat with `bench/transport_flower.py`; the first exchange of a run, which also starts processes, is left out.\n",
+        "| gateways | exchange, median | best | of |",
+        "|---|---|---|---|",
+    ]
+    for size, row in found["gateways"].items():
+        if "failed" in row:
+            lines.append(f"| {size} | failed: {row['failed']} | | |")
+        else:
+            lines.append(f"| {size} | {row['median_ms'] / 1000:.1f} s | {row['best_ms'] / 1000:.1f} s | {row['n']} |")
+    return "\n".join([*lines, "", "NVFLARE was not measured in this run.", ""])
+
+
+def asynchronous(found: dict[str, Any], machine: str) -> str:
+    """FedBuff against synchronous rounds in virtual time."""
+    lines = [
+        "## Asynchronous rounds\n",
+        f"{machine} Virtual time, in typical training times; three clients in ten are eight times slower, {found['time']:.0f} units in all, seeds "
+        f"{', '.join(sorted({seed for ways in found['cases'].values() for seeds in ways.values() for seed in seeds}))}. The goal is the test macro-F1 "
+        "with which the federation that waits for everybody ends. Mean ± standard deviation over seeds; *never*: seeds that did not get there. Repeat with "
+        "`bench/asynchronous.py`.\n",
+        "| case | rounds | time to 95 % of the goal | time to the goal | macro-F1 at the end | models | client trainings |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for case, ways in found["cases"].items():
+        for way, seeds in ways.items():
+            to = found["reached"].get(case, {}).get(way, {})
+            ends = [statistics.fmean(value for _, value in seed["curve"][-3:]) for seed in seeds.values()]
+            counts = [
+                f"{statistics.fmean(seed[key] for seed in seeds.values()):,.0f}" for key in ("models", "trainings")
+            ]
+            lines.append(
+                f"| {case} | {way} | {_times(to, '0.95')} | {_times(to, '1.0')} | {_spread(ends, 3)} | {' | '.join(counts)} |"
+            )
+    return "\n".join([*lines, "", *_asynchronous_notes(found), ""])
+
+
+def _asynchronous_notes(found: dict[str, Any]) -> list[str]:
+    """What the table says, from its own numbers."""
+    notes = []
+    for case, ways in found["reached"].items():
+        times = {way: [seed["0.95"] for seed in seeds.values()] for way, seeds in ways.items()}
+        whole = {way: statistics.fmean(each) for way, each in times.items() if all(each)}
+        rivals = [way for way in whole if way.startswith("synchronous")]
+        for way, own in whole.items():
+            if way.startswith("FedBuff") and len(rivals) == 2:
+                all_, cut = (whole[rival] / own for rival in rivals)
+                notes.append(
+                    f"*{case}*: {way} is at 95 % of the goal {all_:.1f} times earlier than waiting for everybody and {cut:.1f} times "
+                    "earlier than cutting off."
+                )
+    notes.append(
+        "The price is more training (the fast clients never rest) and more noise: with a small buffer each model follows few clients, and where each client has "
+        "few classes the fast ones pull the model to theirs, so the end can be worse than the synchronous one. A larger buffer helps there."
+    )
+    return [" ".join(notes)]
+
+
+def _times(to: dict[str, dict[str, float | None]], share: str) -> str:
+    values = [seed[share] for seed in to.values()]
+    there = [value for value in values if value is not None]
+    missing = f"never: {len(values) - len(there)} of {len(values)}" if len(there) < len(values) else ""
+    return ", ".join(part for part in (_spread(there, 1) if there else "", missing) if part)
+
+
+def _spread(values: list[float], digits: int) -> str:
+    mean = f"{statistics.fmean(values):.{digits}f}"
+    return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):.{digits}f}"

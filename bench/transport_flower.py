@@ -1,0 +1,195 @@
+"""The same exchange on Flower's engine: a real SuperLink, real SuperNodes, 80 kB down and 80 kB up, on loopback.
+
+A Flower app that does nothing else: its ServerApp sends an array to all nodes and waits for theirs; an exchange is one such turn, a
+round two of them (train, evaluate), as Flower's own strategies do. Without TLS, which is in Flower's favour.
+
+Run: python bench/transport_flower.py [--sizes 3,10] [--exchanges 4]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from transport import spread  # type: ignore[import-not-found]
+from wardround.drivers.simulation.environment import machine
+
+HERE = Path(__file__).parent
+BIN = Path(sys.executable).parent
+PROJECT = """[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+[project]
+name = "exchange-bench"
+version = "1.0.0"
+description = "exchange"
+license = {{ file = "LICENSE" }}
+dependencies = ["flwr>=1.41.0,<1.42"]
+[tool.hatch.build.targets.wheel]
+packages = ["ping"]
+[tool.flwr.app]
+publisher = "wardround"
+fab-format-version = 1
+flwr-version-target = "1.41.0"
+[tool.flwr.app.components]
+serverapp = "ping.app:server"
+clientapp = "ping.app:client"
+[tool.flwr.app.config]
+out = "{out}"
+nodes = {nodes}
+exchanges = {exchanges}
+"""
+APP = """
+import json, time
+import numpy as np
+from flwr.app import ArrayRecord, Message, MessageType, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import ServerApp
+
+server = ServerApp()
+client = ClientApp()
+ARRAYS = lambda: ArrayRecord([np.zeros(20_000, dtype=np.float32)])
+
+@client.query()
+def answer(message, context):
+    return Message(RecordDict({"a": ARRAYS()}), reply_to=message)
+
+@server.main()
+def main(grid, context):
+    asked = context.run_config
+    while len(list(grid.get_node_ids())) < asked["nodes"]:
+        time.sleep(0.2)
+    taken = []
+    for turn in range(asked["exchanges"]):
+        began = time.perf_counter()
+        sent = [Message(RecordDict({"a": ARRAYS()}), dst_node_id=n, message_type=MessageType.QUERY) for n in grid.get_node_ids()]
+        replies = list(grid.send_and_receive(sent, timeout=300))
+        assert len(replies) == asked["nodes"] and not any(r.has_error() for r in replies)
+        taken.append(time.perf_counter() - began)
+    with open(asked["out"], "w") as file:
+        json.dump(taken, file)
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def measured(nodes: int, exchanges: int, folder: Path) -> dict[str, Any]:
+    """Exchanges of a federation of ``nodes``; the first also starts processes and is left out."""
+    out, port = folder / "taken.json", free_port()
+    (folder / "app" / "ping").mkdir(parents=True)
+    (folder / "app" / "LICENSE").write_text("Apache-2.0", encoding="utf-8")
+    (folder / "app" / "pyproject.toml").write_text(
+        PROJECT.format(out=out, nodes=nodes, exchanges=exchanges + 1), encoding="utf-8"
+    )
+    (folder / "app" / "ping" / "__init__.py").write_text("", encoding="utf-8")
+    (folder / "app" / "ping" / "app.py").write_text(APP, encoding="utf-8")
+    home = folder / "home"
+    home.mkdir()
+    lab = f'[superlink]\ndefault = "lab"\n[superlink.lab]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
+    (home / "config.toml").write_text(lab, encoding="utf-8")
+    environment = {
+        **os.environ,
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "FLWR_HOME": str(home),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+    }
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*command: str) -> None:
+        with (folder / "log").open("ab") as log:
+            started.append(
+                subprocess.Popen(
+                    [BIN / command[0], *command[1:]],
+                    stdout=log,
+                    stderr=log,
+                    env=environment,
+                    cwd=folder,
+                    start_new_session=True,
+                )
+            )
+
+    try:
+        start(
+            "flower-superlink",
+            "--insecure",
+            "--disable-runtime-dependency-installation",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+        )
+        until(lambda: answers(port), 60)
+        for _ in range(nodes):
+            own = ("--host", "127.0.0.1", "--port", str(free_port()))
+            start("flower-supernode", "--insecure", "--superlink", f"127.0.0.1:{port}", *own)
+        subprocess.run(
+            [BIN / "flwr", "run", folder / "app", "lab"], cwd=folder, env=environment, check=True, timeout=120
+        )
+        until(out.exists, 280)
+        time.sleep(0.5)
+        return spread(json.loads(out.read_text(encoding="utf-8"))[1:])
+    finally:
+        for process in started:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def until(what: Any, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > end:
+            raise RuntimeError("it does not happen")
+        time.sleep(0.1)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--sizes", default="3,10")
+    options.add_argument("--exchanges", type=int, default=4)
+    asked = options.parse_args()
+    found: dict[str, Any] = {"what": "Flower SuperLink and SuperNodes, no TLS, 80 kB each way", "gateways": {}}
+    for size in asked.sizes.split(","):
+        with tempfile.TemporaryDirectory() as name:
+            try:
+                found["gateways"][size] = measured(int(size), asked.exchanges, Path(name))
+            except (RuntimeError, subprocess.SubprocessError) as error:
+                found["gateways"][size] = {"failed": str(error)}
+                print((Path(name) / "log").read_text(errors="replace")[-3000:])
+        print(size, found["gateways"][size], flush=True)
+        found |= {
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "load_average": os.getloadavg(),
+            "machine": machine(),
+            "versions": {"flwr": version("flwr")},
+        }
+        (HERE / "results" / "transport_flower.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
