@@ -14,7 +14,6 @@ import pytest
 from wardround.arrays import F32
 from wardround.auth.choice import XWing
 from wardround.config import parse
-from wardround.drivers.nats.agent import FittingEngine
 from wardround.drivers.nats.coordinator import Coordinator, Patience
 from wardround.drivers.nats.deployment import Federation
 from wardround.drivers.nats.enrolling import Lab as Enrolled
@@ -22,11 +21,12 @@ from wardround.drivers.nats.keys import KeyFolder
 from wardround.drivers.nats.link import LinkError
 from wardround.drivers.nats.port import Reply
 from wardround.drivers.nats.provisioning import enrolled_owners
-from wardround.drivers.nats.rows import OwnRows, own_rows
+from wardround.drivers.nats.rows import own_rows
 from wardround.drivers.nats.securing import Securing, kept_server
 from wardround.drivers.nats.state import DiskError
 from wardround.drivers.simulation import engines
 from wardround.drivers.simulation.federate import Federation as Simulated
+from wardround.drivers.site import FittingEngine, OwnRows
 from wardround.drivers.store.registrar import Registrar
 from wardround.drivers.strategies import full
 from wardround.drivers.world import build, plan

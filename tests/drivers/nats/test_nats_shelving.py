@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from wardround.config import parse
-from wardround.drivers.nats.rows import OwnRows, Part
 from wardround.drivers.nats.shelving import ShelvingEngine
+from wardround.drivers.site import OwnRows, Part
 from wardround.drivers.store.site import SiteStore
 from wardround.drivers.strategies import full
 from wardround.drivers.world import plan

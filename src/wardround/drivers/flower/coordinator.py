@@ -19,6 +19,7 @@ from wardround.drivers.flower.keep import Keep, Saved
 from wardround.drivers.flower.nodes import Nodes
 from wardround.drivers.flower.settings import RunSettings, fingerprint
 from wardround.drivers.sinks.jsonlog import JsonLog
+from wardround.drivers.store.result import write_result
 from wardround.errors import RemoteProtocolError, RoundError, UsageError
 from wardround.events import Emit, Event, Note, RoundDone, RunDone, RunStarted
 from wardround.federation.messages import ANSWERS, Ask, Reply
@@ -85,7 +86,7 @@ class Coordinator:
                 self._exchange(self._gather())
             about = {"run": self.run, "experiment": e.name, "seed": str(e.seed)}
             outcome = self.server.outcome()
-            score = self.keep.write_result(self.course.plan, outcome, about, e.evaluation.target_fpr)
+            score = write_result(self.keep.path, self.course.plan, outcome, about, e.evaluation.target_fpr)
             self._emit(RunDone(self.run, self.server.round, score, self.talk.clock.ticks() - began))
             self.keep.forget()
         finally:

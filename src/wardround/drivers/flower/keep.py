@@ -8,16 +8,11 @@ with the same experiment goes on from it; a run that ended leaves none, and the 
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from wardround.drivers.store.rundir import to_json, write_atomic
+from wardround.drivers.store.rundir import write_atomic
 from wardround.errors import DecodeError, UsageError
-from wardround.federation import measure
-from wardround.federation.plan import Plan, prepare
-from wardround.federation.server_state import Outcome
-from wardround.training import bundle
 from wardround.wire import decode, encode, message
 
 
@@ -81,32 +76,3 @@ class Keep:
     def forget(self) -> None:
         """The run is over: the next one begins anew."""
         self.checkpoint.unlink(missing_ok=True)
-
-    def write_result(self, plan: Plan, outcome: Outcome, about: dict[str, str], target_fpr: float) -> float:
-        """Write model.safetensors and result.json; returns the validation macro-F1 (NaN: never measured)."""
-        measured = bool(outcome.measures.size)
-        read = measure.read(plan, outcome.measures) if measured else measure.Reading(math.nan, math.nan, math.nan)
-        threshold = measure.threshold(outcome.measures, target_fpr) if measured else math.inf
-        contents = _bundle(plan, outcome, about, threshold if math.isfinite(threshold) else None)
-        write_atomic(self.path / "model.safetensors", bundle.to_safetensors(contents))
-        found = {name: value for name, value in asdict(read).items() if math.isfinite(value)}
-        result = {**about, "round": outcome.round, "validation": found, "threshold": contents.threshold}
-        write_atomic(self.path / "result.json", to_json(result))
-        return float(read.macro_f1)
-
-
-def _bundle(plan: Plan, outcome: Outcome, about: dict[str, str], threshold: float | None) -> bundle.Bundle:
-    prepared = prepare(plan, outcome.totals)
-    return bundle.Bundle(
-        model=plan.model,
-        parameters=outcome.parameters,
-        inputs=len(prepared.preprocessor.names),
-        labels=plan.labels.names,
-        benign=plan.labels.benign,
-        schema=plan.schema.id,
-        preprocessing=prepared.preprocessor.to_record(),
-        threshold=threshold,
-        typical=outcome.errors[1:] / max(outcome.errors[0], 1.0) if outcome.errors.size else None,
-        benign_scores=measure.benign_scores(outcome.measures),
-        notes=about,
-    )

@@ -9,12 +9,11 @@ again as it was. Code: the agent runs what is installed here; an ask carries num
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from wardround import __version__
-from wardround.arrays import F32
 from wardround.drivers.nats.envelope import Notice, Presence
 from wardround.drivers.nats.link import LinkError
 from wardround.drivers.nats.spoke import Spoke
@@ -24,7 +23,7 @@ from wardround.events import Emit, Note
 from wardround.federation.answering import Answering
 from wardround.federation.client import LocalData
 from wardround.federation.plan import Plan
-from wardround.training.task import Engine, Job, Trained
+from wardround.training.task import Engine
 
 FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 5.0
@@ -37,27 +36,6 @@ class Site:
     plan: Plan
     rows: LocalData
     engine: Engine
-
-
-class FittingEngine:
-    """The engine made when the number of model inputs is known: it follows from the federation's statistics."""
-
-    chunk = 1
-
-    def __init__(self, make: Callable[[int], Engine]) -> None:
-        self._make = make
-        self._made: tuple[int, Engine] | None = None
-
-    def train(self, jobs: Sequence[Job]) -> list[Trained]:
-        return self._for(jobs[0].rows.x.shape[1]).train(jobs)
-
-    def outputs(self, parameters: F32, x: F32) -> F32:
-        return self._for(x.shape[1]).outputs(parameters, x)
-
-    def _for(self, inputs: int) -> Engine:
-        if self._made is None or self._made[0] != inputs:
-            self._made = inputs, self._make(inputs)
-        return self._made[1]
 
 
 @dataclass

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from wardround import __version__
-from wardround.drivers.nats.agent import Agent, FittingEngine, Site
+from wardround.drivers.nats.agent import Agent, Site
 from wardround.drivers.nats.deployment import Federation, load, read, roster, signs, token, unknown
 from wardround.drivers.nats.enrolling import Place, passphrase
 from wardround.drivers.nats.keys import KeyFolder
@@ -30,6 +30,7 @@ from wardround.drivers.nats.shelving import ShelvingEngine
 from wardround.drivers.nats.spoke import Spoke
 from wardround.drivers.nats.state import State
 from wardround.drivers.sinks.health import Health, Snapshot
+from wardround.drivers.site import FittingEngine, maker
 from wardround.drivers.sources.site import SiteWindows
 from wardround.drivers.world import plan
 from wardround.errors import UsageError
@@ -39,8 +40,6 @@ from wardround.federation.buffered_client import client_for
 from wardround.federation.buffered_desk import ahead
 from wardround.federation.client import ClientState
 from wardround.federation.secure_client import SecureClientState
-from wardround.training.stacked import StackedEngine
-from wardround.training.task import Engine
 from wardround.wire import decode
 
 DRAIN_S = 20.0
@@ -137,7 +136,7 @@ class _Gateway:
         table = load(f, self._asked.data)
         agreed = plan(f, table)
         rows = own_rows(f, table, self._asked.name)
-        engine = FittingEngine(_engines(f, len(agreed.labels.names)))
+        engine = FittingEngine(maker(f.model, f.training, agreed.classes))
         if isinstance(f.data, SiteWindows) and self._asked.data is not None:
             return Site(agreed, rows, ShelvingEngine(engine, rows, agreed, self._asked.data, self._emit))
         return Site(agreed, rows, engine)
@@ -271,19 +270,3 @@ class _Process:
             return {"broker_connected": float(self._connected()), "busy": float(self._busy())}
 
         return Health(port, status, Snapshot("wardround_gateway", gauges, lambda: self._agents[0].tally))
-
-
-def _engines(federation: Federation, classes: int) -> Callable[[int], Engine]:
-    """inputs -> engine.
-
-    Raises:
-        UsageError: the torch engine is asked for and PyTorch is not installed here.
-    """
-    model, training = federation.model, federation.training
-    if training.engine == "stacked":
-        return lambda inputs: StackedEngine(model, training, inputs, classes)
-    try:
-        from wardround.training.torch_engine import TorchEngine
-    except ImportError as error:
-        raise UsageError('[training] engine = "torch" needs PyTorch here: pip install "wardround[torch]"') from error
-    return lambda inputs: TorchEngine(model, training, inputs, classes)

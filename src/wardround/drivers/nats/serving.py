@@ -26,7 +26,6 @@ from wardround.drivers.nats.keys import KeyFolder
 from wardround.drivers.nats.link import LinkError
 from wardround.drivers.nats.log import PatientLog
 from wardround.drivers.nats.provisioning import public_keys
-from wardround.drivers.nats.result import write_result
 from wardround.drivers.nats.secured import Authenticated, Evidence, Papers, ServerGuard
 from wardround.drivers.nats.securing import Securing, kept_server
 from wardround.drivers.nats.state import State
@@ -34,6 +33,7 @@ from wardround.drivers.privacy import settle
 from wardround.drivers.sinks.health import Health, Snapshot
 from wardround.drivers.store.member_keys import read_server_key
 from wardround.drivers.store.registrar import ANCHOR, read_anchor
+from wardround.drivers.store.result import write_result
 from wardround.drivers.world import build, plan, root_rows
 from wardround.errors import UsageError
 from wardround.events import Emit, Event, Note, RunDone, RunStarted, RunStopped
@@ -279,7 +279,9 @@ class _Process:
             self._sinks[0](RunStopped(self._run_id, server.round))
             return
         about = {"run": self._run_id, "experiment": self._federation.name, "seed": str(self._federation.seed)}
-        score = write_result(self._asked.folder, self._agreed, server, about, self._federation.evaluation.target_fpr)
+        score = write_result(
+            self._asked.folder, self._agreed, server.outcome(), about, self._federation.evaluation.target_fpr
+        )
         self._emit(RunDone(self._run_id, server.round, score, time.monotonic() - self._began))
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wardround.arrays import F32
-from wardround.drivers.nats.rows import OwnRows
+from wardround.drivers.site import OwnRows
 from wardround.drivers.store import knowledge
 from wardround.drivers.store.site import SiteStore
 from wardround.errors import WardroundError

@@ -9,17 +9,12 @@ from pathlib import Path
 from wardround.drivers.store.rundir import to_json, write_atomic
 from wardround.federation import measure
 from wardround.federation.plan import Plan, prepare
-from wardround.federation.server import Server
+from wardround.federation.server_state import Outcome
 from wardround.training import bundle
 
 
-def write_result(folder: Path, plan: Plan, server: Server, about: dict[str, str], target_fpr: float) -> float:
-    """Write model.safetensors and result.json; returns the validation macro-F1 (NaN: never measured).
-
-    Raises:
-        LocalProtocolError: the federation is not over.
-    """
-    outcome = server.outcome()
+def write_result(folder: Path, plan: Plan, outcome: Outcome, about: dict[str, str], target_fpr: float) -> float:
+    """Write model.safetensors and result.json; returns the validation macro-F1 (NaN: never measured)."""
     prepared = prepare(plan, outcome.totals)
     measured = bool(outcome.measures.size)
     read = measure.read(plan, outcome.measures) if measured else measure.Reading(math.nan, math.nan, math.nan)
