@@ -172,6 +172,51 @@ def _searches(found: dict[str, Found]) -> list[str]:
     return [*lines, ""]
 
 
+def rules(found: Found) -> str:
+    """Time of the rules as a ratio to the plain mean, beside Flower and ByzFL (bench/rules.py)."""
+    sizes = sorted({(c["rows"], c["size"]) for c in found["cells"]}, key=lambda each: each[0] * each[1])
+    at = {(c["contender"], c["rows"], c["size"]): c["rules"] for c in found["cells"] if "rules" in c}
+    machine, note = found["machine"], found.get("note", "")
+    lines = [
+        "## Time of the rules\n",
+        f"{machine['cpu']}, {machine['cores']} cores; CPU time of one thread as a ratio to the plain mean of the same process. {note[:1].upper()}{note[1:]}. Repeat with `bench/rules.py`.\n",
+        f"| rule | {' | '.join(f'{n} x {d:,}: ours | Flower | ByzFL' for n, d in sizes)} |",
+        "|---" * (1 + 3 * len(sizes)) + "|",
+    ]
+    names = list(at["ours", *sizes[0]])
+    over = dict.fromkeys(sizes, 0)
+    for name in names:
+        row = []
+        for size in sizes:
+            ours = at["ours", *size].get(name, {}).get("ratio")
+            over[size] += ours is not None and ours > MOST_TIMES
+            row += [_times(ours), *(_times(_peer(at.get((peer, *size), {}), name)) for peer in ("flower", "byzfl"))]
+        lines.append(f"| {name} | {' | '.join(row)} |")
+    said = "; ".join(f"{n} x {d:,}: {len(names) - over[n, d]} of {len(names)}" for n, d in sizes)
+    met = "yes" if not any(over.values()) else "no"
+    lines += [
+        "",
+        "| target | measured | met |",
+        "|---|---|---|",
+        f"| every rule within {MOST_TIMES} times the mean for n <= 100 | {said} within | {met} |",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+MOST_TIMES = 35
+
+
+def _peer(rules_of: Found, name: str) -> float | None:
+    """A peer's fastest way to do the same."""
+    same = [v["ratio"] for key, v in rules_of.items() if key.split(" (")[0].split(",")[0] == name and "ratio" in v]
+    return min(same) if same else None
+
+
+def _times(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.1f}"
+
+
 NOTES = """Notes, some of figures that stand in no JSON ([0701](design/0701-root-set-in-the-round.md), [0702](design/0702-rooted-mean.md),
 [0703](design/0703-trust-by-regression.md) say what was tried on the way):
 

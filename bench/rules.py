@@ -235,20 +235,19 @@ def main() -> None:
         return
     pythons = {"ours": sys.executable, **dict(peer.split("=", 1) for peer in arguments.peer)}
     date = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-    cells = []
-    for n in arguments.rows:
-        for d in arguments.sizes:
-            for contender, python in pythons.items():
-                cells.append(cell(python, contender, n, d, arguments))
-                show(cells[-1])
-    result = {
+    result: dict[str, Any] = {
         "what": "CPU time of aggregation rules, one thread",
         "date": date,
         "seed": SEED,
         "machine": machine(),
-        "cells": cells,
+        "cells": [],
     }
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+    for n in arguments.rows:
+        for d in arguments.sizes:
+            for contender, python in pythons.items():
+                result["cells"].append(cell(python, contender, n, d, arguments))
+                show(result["cells"][-1])
+                arguments.out.write_text(json.dumps(result, indent=1) + "\n")  # after every cell: a long run may be cut
 
 
 if __name__ == "__main__":

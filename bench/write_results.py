@@ -456,6 +456,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "netlab": results_lab.netlab,
     "codecs": results_codecs.section,
     "robust": results_robust.section,
+    "rules": results_robust.rules,
 }
 START, END = "<!-- results -->", "<!-- /results -->"
 
