@@ -47,7 +47,7 @@ STRATEGIES = {
     "FedAvg + prior": NO_MOMENTUM,
     "ours: stable common model + prior": (),
     "ours, floor 0.05": ("prior.floor=0.05",),
-    "ours, window prior": ("prior={use='window'}",),
+    "ours, window prior": ("prior={use='window', every=512}",),
     "local-only": ("personal={use='ditto', pull=0.0}", *NONE),
     "finetune": ("personal={use='finetune'}", *NONE),
     "finetune biases": ("personal={use='finetune', tensors=['*.bias']}", *NONE),

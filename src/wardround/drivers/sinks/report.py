@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wardround.drivers.sinks import facts, hostility
+from wardround.drivers.sinks import facts, facts_personal, hostility
 from wardround.drivers.sinks.numerals import count, fixed
 from wardround.drivers.sinks.runfiles import RunFiles, load
 
@@ -39,7 +39,7 @@ def write_report(run_folder: Path) -> Path:
     run = load(run_folder)
     seen = hostility.hostility(run)
     drawn = pictures(run) | trust_pictures(seen)
-    about = {"hostility": hostility, "seen": seen}
+    about = {"hostility": hostility, "seen": seen, "personal": facts_personal}
     page = render("report.html.j2", run=run, facts=facts, count=count, fixed=fixed, pictures=drawn, **about)
     return write_page(run_folder / "report.html", page)
 
@@ -58,7 +58,7 @@ def figure_png(run_folder: Path, path: Path) -> Path:
 def pictures(run: RunFiles) -> dict[str, Picture]:
     """The figures for which the run has numbers."""
     # Drawing takes half a second to import and only a finished run draws: the first round must not wait for it.
-    from wardround.drivers.sinks import figures_clients, figures_training, figures_trial
+    from wardround.drivers.sinks import figures_clients, figures_personal, figures_training, figures_trial
 
     found: dict[str, Picture] = {}
     add = partial(_add, found, run)
@@ -90,6 +90,12 @@ def pictures(run: RunFiles) -> dict[str, Picture]:
         add("label_mix", figures_clients.label_mix, "The more the lines differ, the harder the federation's task.")
     if any(row.get("macro_f1") is not None for row in run.clients_of("federated")):
         add("quality", figures_clients.quality, "Macro-F1 on the client's own test rows, worst served first.")
+    if facts_personal.has(run):
+        add(
+            "trade",
+            figures_personal.trade,
+            "To the right: better on its own traffic. Down: blinder to everybody else's.",
+        )
     return found
 
 
@@ -196,4 +202,8 @@ _ALT: dict[str, Callable[[RunFiles], str]] = {
         f"Share of {len(run.classes)} classes in the training rows of {len(run.rows('clients'))} clients."
     ),
     "quality": _alt_quality,
+    "trade": lambda run: (
+        f"Macro-F1 of {len(run.part('personal')['clients'])} clients on their own and on everybody's test rows, "
+        "with the common model and with their own."
+    ),
 }
