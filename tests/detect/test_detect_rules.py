@@ -163,6 +163,20 @@ def test_a_router_pairs_virtual_address_may_move() -> None:
     assert table.observe(claims((1, 1, 0x00005E000105), (2, 1, 0xAA))) == []
 
 
+def test_an_owner_who_only_talks_is_there_too() -> None:
+    table = Bindings()
+    mine = "02:00:00:00:00:01"
+    silent = windows_of(np.zeros((1, 4), np.float32), [mine], START + int((HOLD_S + 60) * SECOND))
+    table.observe(claims((0, 1, 0x020000000001)))
+    table.seen(silent)  # windows_of gives it 10.0.0.1
+    (conflict,) = table.observe(claims((HOLD_S + 70, 1, 0xEE)))
+    assert conflict.owner == mine
+    # and who uses a living owner's address in its packets does not take it
+    table.seen(windows_of(np.zeros((1, 4), np.float32), ["02:00:00:00:00:09"], START + int((HOLD_S + 75) * SECOND)))
+    assert table.observe(claims((HOLD_S + 80, 1, 0x020000000001))) == []
+    table.seen(windows_of(np.zeros((1, 4), np.float32), ["10.0.0.1"]))
+
+
 def test_who_takes_a_whole_segment_is_counted() -> None:
     table = Bindings()
     table.observe(claims(*((0, i, 0x100 + i) for i in range(1, MANY + 1))))

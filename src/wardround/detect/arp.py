@@ -20,7 +20,7 @@ import numpy as np
 from wardround.arrays import I64, U64
 from wardround.errors import DecodeError
 from wardround.traffic.packets import address_text, mac_text
-from wardround.traffic.windows import Claims
+from wardround.traffic.windows import Claims, Windows
 from wardround.wire import decode, encode, message
 
 HOLD_S = 900.0
@@ -57,6 +57,21 @@ class Bindings:
 
     table: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
     taken: dict[int, dict[tuple[int, int], int]] = field(default_factory=dict)
+
+    def seen(self, windows: Windows) -> None:
+        """Devices that sent packets are there: an owner who talks need not say so by ARP. Nothing here moves the address of a
+        living owner.
+        """
+        if not windows.devices or ":" not in windows.devices[0]:
+            return  # devices without MACs have no bindings
+        macs = [int(name.replace(":", ""), 16) if name.count(":") == 5 else 0 for name in windows.devices]
+        used = windows.address.any(axis=1)
+        for row in np.flatnonzero(used).tolist():
+            mac, end = macs[int(windows.device[row])], int(windows.end[row])
+            address = (int(windows.address[row, 0]), int(windows.address[row, 1]))
+            owner, last = self.table.get(address, (mac, end))
+            if mac and (owner == mac or end - last > _HOLD_NS):
+                self.table[address] = (mac, max(end, last))
 
     def observe(self, claims: Claims) -> list[Conflict]:
         """Conflicts among ``claims``, in order of time."""

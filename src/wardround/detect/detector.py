@@ -158,6 +158,7 @@ class Detector:
         scores["volume"], worst = self.volume.observe(windows)
         alarm: Bool = np.zeros(len(windows), dtype=np.bool_)
         findings = [self._conflict(c) for c in self.bindings.observe(windows.claims)]
+        self.bindings.seen(windows)
         for name in DETECTORS:
             limits = np.array([self._limits(name, t) for t in types]).reshape(-1, 2)[windows.device]
             over = np.flatnonzero(scores[name] > limits[:, 0])
