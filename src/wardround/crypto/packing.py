@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from wardround.arrays import U64, Array
+from wardround.arrays import U32, U64, Array
 from wardround.errors import DecodeError
 
 MAX_WIDTH = 63
@@ -26,7 +26,7 @@ def packed_bytes(count: int, width: int) -> int:
     return -(-count // period) * rows * word // 8
 
 
-def pack(values: U64, width: int) -> bytes:
+def pack(values: U32 | U64, width: int) -> bytes:
     """``values`` [m], each below 2^width, as bytes."""
     word, period, rows = _shape(width)
     columns = -(-values.size // period)

@@ -15,6 +15,7 @@ What it does not do: products of two long polynomials, other moduli (q = 2^k kee
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -92,19 +93,33 @@ def multiply(public: Public, s: I64 | NDArray[np.int8]) -> U64:
         ArithmeticError: a rounding came closer to the wrong integer than MARGIN.
     """
     ring = public.ring
+    out = np.empty((public.count, ring.n), np.uint64)
+    at = 0
+    for block in products(public, s):
+        rows = block[: public.count - at]
+        np.bitwise_and(rows.view(np.uint64), ring.mask, out=out[at : at + len(rows)])
+        at += len(rows)
+    return out
+
+
+def products(public: Public, s: I64 | NDArray[np.int8]) -> Iterator[I64]:
+    """a_j * s for every public polynomial, in order, a few rows [m, n] at a time, not yet reduced mod 2^k (two's complement:
+    the low k bits are). The last block may have one row too many. To be used only once all blocks were taken without an error.
+
+    Raises:
+        ArithmeticError: a rounding came closer to the wrong integer than MARGIN.
+    """
+    ring = public.ring
     image, back = np.fft.fft(_twist(ring.n) * s), np.conj(_twist(ring.n))
-    out = np.empty((len(public.image) * (1 if ring.halved else 2), ring.n), np.uint64)
     worst = 0.0
     for at in range(0, len(public.image), _BLOCK):
         product = np.fft.ifft(public.image[at : at + _BLOCK] * image, axis=1)
         product *= back
         real, imaginary, distance = _rounded(product)
         worst = max(worst, distance)
-        _join(ring, out, at, (real, imaginary))
+        yield _join(ring, real, imaginary)
     if not worst < MARGIN:  # NaN fails too
         raise ArithmeticError(f"ring product not exact: {worst:.3f} from an integer, {MARGIN} allowed")
-    out &= ring.mask
-    return out[: public.count]
 
 
 def _two_parts(ring: Ring, a: I64) -> tuple[I64, I64]:
@@ -118,15 +133,12 @@ def _two_parts(ring: Ring, a: I64) -> tuple[I64, I64]:
     return a[0::2], a[1::2]
 
 
-def _join(ring: Ring, out: U64, at: int, parts: tuple[I64, I64]) -> None:
-    first, second = parts
+def _join(ring: Ring, first: I64, second: I64) -> I64:
     if ring.halved:
-        first <<= (ring.k + 1) // 2
+        first <<= (ring.k + 1) // 2  # two's complement: wrapping is reduction mod 2^64
         first += second
-        out[at : at + len(first)] = first.view(np.uint64)  # two's complement: wrapping is reduction mod 2^64
-    else:
-        out[2 * at : 2 * (at + len(first)) : 2] = first.view(np.uint64)
-        out[2 * at + 1 : 2 * (at + len(first)) : 2] = second.view(np.uint64)
+        return first
+    return np.stack([first, second], axis=1).reshape(-1, ring.n)
 
 
 def _centred(a: I64, bits: int) -> I64:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from wardround.arrays import F32, F64, I64
+from wardround.arrays import F32, F64, I32, I64
 from wardround.crypto.sampling import centred_binomial, field_elements, subseed
 from wardround.crypto.sharing import PRIME, deal
 from wardround.errors import LocalProtocolError, RemoteProtocolError
@@ -164,7 +164,7 @@ class Client:
         ), tuple(chains)
 
     @staticmethod
-    def _steps(described: Descriptor, mode: Dithered, values: F32, entropy: bytes) -> I64:
+    def _steps(described: Descriptor, mode: Dithered, values: F32, entropy: bytes) -> I32 | I64:
         """The update on its grid; where the round is differentially private, shortened and with this client's noise."""
         noise, grid = mode.noise, mode.levels << mode.r
         if noise is None:

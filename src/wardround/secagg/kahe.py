@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wardround.arrays import F64, I64, U64
+from wardround.arrays import F64, I32, I64, U32, U64
 from wardround.crypto import packing
-from wardround.crypto.ring import Public, Ring, expand, multiply
+from wardround.crypto.ring import Public, Ring, expand, multiply, products
 from wardround.crypto.sampling import centred_binomial
 from wardround.secagg.parameters import Dithered, Exact
 
@@ -51,20 +51,27 @@ class Segment:
         return expand(self.ring, self.seed, -(-self.coefficients // self.n))
 
 
-def encrypt(segment: Segment, plain: I64 | U64, key: I64, noise_seed: bytes) -> bytes:
+def encrypt(segment: Segment, plain: I32 | I64 | U64, key: I64, noise_seed: bytes) -> bytes:
     """Ciphertext of ``plain``: fine steps [values] in [0, levels 2^r] (dithered), whole numbers (exact)."""
     mode, count = segment.mode, segment.coefficients
-    c = multiply(segment.public(), key).reshape(-1)[:count]
-    c += centred_binomial(noise_seed, count).astype(np.int64).view(np.uint64)
-    if isinstance(mode, Dithered):
-        c += plain.astype(np.uint64, copy=False)
-    else:
-        c += encode(mode, plain.astype(np.uint64, copy=False)) << np.uint64(mode.r + mode.nu)
-    if mode.r:
-        c += np.uint64(1 << (mode.r - 1))
-    c &= segment.ring.mask
-    c >>= np.uint64(mode.r)
-    return packing.pack(c, mode.width)
+    if isinstance(mode, Exact):
+        plain = encode(mode, plain.astype(np.uint64, copy=False)) << np.uint64(mode.r + mode.nu)
+    whole = plain.view(np.int64) if plain.dtype == np.uint64 else plain
+    errors = centred_binomial(noise_seed, count)
+    out: U32 | U64 = np.empty(count, np.uint32 if mode.width <= 32 else np.uint64)
+    at = 0
+    for block in products(segment.public(), key):  # a few polynomials at a time: all steps in the second-level cache
+        c = block.reshape(-1)[: count - at]
+        here = slice(at, at + c.size)
+        c += whole[here]
+        c += errors[here]
+        if mode.r:
+            c += 1 << (mode.r - 1)
+        c &= (1 << mode.k) - 1
+        c >>= mode.r
+        out[here] = c
+        at += c.size
+    return packing.pack(out, mode.width)
 
 
 def start(segment: Segment) -> U64:
