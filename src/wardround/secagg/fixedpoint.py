@@ -25,7 +25,8 @@ def to_steps(values: F32, clip: float, levels: int, r: int) -> I32 | I64:
         DataError: a value is not a number.
     """
     scale = levels * (1 << r) / (2 * clip)
-    whole: I32 | I64 = np.empty(values.size, np.int32 if levels << r < 1 << 31 else np.int64)
+    small = levels << r < 1 << 31
+    whole: I32 | I64 = np.empty(values.size, np.int32) if small else np.empty(values.size, np.int64)
     for at in range(0, values.size, _PIECE):
         steps = np.multiply(values[at : at + _PIECE], scale, dtype=np.float64)
         steps += clip * scale

@@ -58,7 +58,7 @@ def encrypt(segment: Segment, plain: I32 | I64 | U64, key: I64, noise_seed: byte
         plain = encode(mode, plain.astype(np.uint64, copy=False)) << np.uint64(mode.r + mode.nu)
     whole = plain.view(np.int64) if plain.dtype == np.uint64 else plain
     errors = centred_binomial(noise_seed, count)
-    out: U32 | U64 = np.empty(count, np.uint32 if mode.width <= 32 else np.uint64)
+    out: U32 | U64 = np.empty(count, np.uint32) if mode.width <= 32 else np.empty(count, np.uint64)
     at = 0
     for block in products(segment.public(), key):  # a few polynomials at a time: all steps in the second-level cache
         c = block.reshape(-1)[: count - at]

@@ -169,7 +169,8 @@ class Lattice:
         count_fraction: binary places of a count.
         committee: a preset (``small`` 4 members, ``consortium`` 5, ``standard`` 9, ``large`` 20, ``client-drawn`` 50).
         members: who is on it: names of gateways, or of other parties (a registrar, a regulator) that run a member each; empty:
-            one gateway each of different sites (federation/committee.py).
+            one gateway each of different sites (federation/committee.py). In a simulation a named gateway's member shares its
+            weather; a committee that is drawn, and other parties, are always there.
         minimum: fewest clients whose sum may be opened (u_min); no member opens less, whatever the server says.
         sharing: what the committee gets shares of: the ``keys`` of ciphertexts, the ``values`` themselves (short vectors), or the
             cheaper of both for each exchange (``auto``); ``wardround explain secagg`` says which and why.

@@ -81,7 +81,7 @@ def test_nothing_about_one_client_reaches_the_server_in_clear(tmp_path: Path, mo
 
     def spy_answers(self: Any, ask: Any, peers: Any, engine: Any) -> Any:
         found = chunk(self, ask, peers, engine)
-        answers.extend(answer for _, answer, _ in found)
+        answers.extend(answer for _, answer, _ in found)  # type: ignore[misc]
         return found
 
     def spy_opened(self: Server, peers: Any, rows: Any) -> None:
@@ -154,3 +154,27 @@ def test_a_stopped_lattice_run_resumes_to_the_bit(tmp_path: Path) -> None:
     assert np.array_equal(parameters(resumed), parameters(whole))
     assert resumed.text("metrics.json") == whole.text("metrics.json")
     assert whole.json("metrics.json")["bytes"]["up"] > 0
+
+
+def test_a_named_member_shares_its_gateways_weather_and_other_parties_are_always_there() -> None:
+    from wardround.drivers.simulation.secure import Called, SecureSum
+    from wardround.errors import RoundError
+    from wardround.federation.messages import Answer
+    from wardround.secagg.parameters import Lattice
+
+    names = tuple(f"c{i}" for i in range(6))
+    choice = Lattice(committee="small", members=("c0", "c1", "c2", "registrar"))
+
+    def total(off: set[str], vanished: set[str]) -> Any:
+        here = tuple(name for name in names if name not in off)
+        answering = frozenset(here) - vanished
+        answers = iter((name, Answer(1, np.ones(5, np.float32), np.ones(2))) for name in here if name in answering)
+        return SecureSum(choice, names, 1).sum(answers, Called(here, answering, 0, frozenset(off), frozenset(vanished)))
+
+    assert len(total(set(), set()).peers) == 6
+    assert len(total({"c0"}, set()).peers) == 5
+    assert len(total(set(), {"c1"}).peers) == 5
+    assert len(total({"c4"}, {"c5"}).peers) == 4, "gateways without a seat"
+    for off, vanished in (({"c0", "c1"}, set()), ({"c0"}, {"c2"})):
+        with pytest.raises(RoundError, match="needed"):
+            total(off, vanished)

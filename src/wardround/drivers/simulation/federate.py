@@ -106,6 +106,7 @@ class Federation:
         choice = protection(self.experiment)
         self.secure = None if choice is None else SecureSum(choice, self.world.names, self.experiment.seed)
         self.account = settle(self.experiment)
+        self._off: frozenset[str] = frozenset()
 
         auth = self.experiment.auth
         self.auth = (
@@ -173,6 +174,7 @@ class Federation:
         present = self._presence[min(moment, len(self._presence) - 1)]
         auth, training = self.auth, self.server.phase is Phase.TRAINING
         reachable = self._reachable(moment, round_ if training else 0)
+        self._off = frozenset(name for name, on in zip(self.world.names, present, strict=True) if not on)
         step = self.server.begin(0.0, reachable, PATIENCE_S)
         fates = self._fates(step.send, round_, training)
         asks = [Asked(send.peers, encode(send.message)) for send in step.send]
@@ -252,7 +254,9 @@ class Federation:
         cohort = self.plan.schedule.cohort_size if training else 0
         answering = frozenset(peer for peer, fate in fates.items() if fate == "answers")
         carry = self.auth.carry if self.auth else None
-        result = self.secure.sum(_plain(arriving), Called(tuple(fates), answering, cohort), carry)
+        vanished = frozenset(peer for peer, fate in fates.items() if fate == "drops")
+        called = Called(tuple(fates), answering, cohort, self._off, vanished)
+        result = self.secure.sum(_plain(arriving), called, carry)
         self.traffic.up += result.bytes_up
         self.server.opened(result.peers, result.sums)
 

@@ -36,11 +36,15 @@ class Result:
 
 @dataclass(frozen=True)
 class Called:
-    """An exchange: who is ``invited``, who of them answers, and the least size of a ``cohort`` (0: one sum)."""
+    """An exchange: who is ``invited``, who of them answers, the least size of a ``cohort`` (0: one sum), who is ``off`` and who
+    ``vanished`` in the middle.
+    """
 
     invited: tuple[str, ...]
     answering: frozenset[str]
     cohort: int
+    off: frozenset[str] = frozenset()
+    vanished: frozenset[str] = frozenset()
 
 
 class SecureSum:
@@ -74,7 +78,7 @@ class SecureSum:
         number, self.done = self.done, self.done + 1
         parties.number = number % EPOCH_SUMS
         queue = _Queue(answers)
-        absences = Absences(frozenset(round_.invited) - round_.answering)
+        absences = Absences(frozenset(round_.invited) - round_.answering, self._silent(round_))
         order = Order(round_.invited, min(round_.cohort, len(round_.invited)), queue.sizes, absences=absences)
         entropy = hashlib.sha256(self._secret + number.to_bytes(8, "big")).digest()
         ledger = Ledger(measure_bytes=True)
@@ -83,6 +87,18 @@ class SecureSum:
         sums = tuple(CohortSum(len(row.clients), row.update, row.counts) for row in rows)
         peers = tuple(peer for row in rows for peer in row.clients)
         return Result(peers, sums, ledger.sent_bytes.get("client", 0))
+
+    def _silent(self, round_: Called) -> dict[int, str]:
+        """Members and the step from which they are silent: one that the file names shares its gateway's weather, off for
+        the whole exchange or vanishing in the middle; other parties, and a committee that is drawn, are always there.
+        """
+        found: dict[int, str] = {}
+        for number, holder in enumerate(self._config.members, start=1):
+            if holder in round_.off:
+                found[number] = "checking"
+            elif holder in round_.vanished:
+                found[number] = "voting"
+        return found
 
     def _epoch(self) -> Parties:
         epoch = self.done // EPOCH_SUMS + 1
