@@ -42,7 +42,9 @@ def one(parties: Parties, values: int, dropped: float) -> dict[str, Any]:
     ledger = Ledger(measure_bytes=True, clock=time.process_time)
     start = parties.start(len(names), 0, (values, 0))
     began, wall = time.process_time(), time.perf_counter()
-    opened = lattice_sum(parties, start, lambda _: plain, subseed(SEED, b"%f" % dropped), absences=Absences(gone), ledger=ledger)
+    opened = lattice_sum(
+        parties, start, lambda _: plain, subseed(SEED, b"%f" % dropped), absences=Absences(gone), ledger=ledger
+    )
     (row,) = opened.cohorts
     mode = start.descriptor.update
     assert mode is not None
@@ -74,14 +76,24 @@ def main() -> None:
     parser.add_argument("--values", type=int, default=20_000)
     parser.add_argument("--out", type=Path, default=OUT)
     chosen = parser.parse_args()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S607
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    ).stdout.strip()  # noqa: S607
     began = time.process_time()
     parties = Parties([f"c{i:05d}" for i in range(chosen.clients)], Lattice(), SEED)
     report: dict[str, Any] = {
         "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "commit": commit,
-        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()},
-        "versions": {"python": platform.python_version(), "numpy": np.__version__, "cryptography": cryptography.__version__},
+        "machine": {
+            "cpu": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "load": os.getloadavg(),
+        },
+        "versions": {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "cryptography": cryptography.__version__,
+        },
         "seed": SEED.hex(),
         "epoch_setup_cpu_s": round(time.process_time() - began, 1),
         "rounds": [],
