@@ -13,11 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import results_transport
-
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from bench import results_codecs, results_detect, results_lab, results_robust
+from bench import results_codecs, results_detect, results_lab, results_personal, results_robust, results_transport
 
 RESULTS = ROOT / "bench" / "results"
 OUT = ROOT / "docs" / "results.md"
@@ -457,6 +455,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "codecs": results_codecs.section,
     "robust": results_robust.section,
     "rules": results_robust.rules,
+    "personal": results_personal.section,
 }
 START, END = "<!-- results -->", "<!-- /results -->"
 

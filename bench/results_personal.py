@@ -1,0 +1,302 @@
+"""The section *Hospitals that differ* of docs/results.md and its picture, from bench/results/personal.json (bench/personal.py).
+
+.venv/bin/python bench/results_personal.py            # draw docs/pictures/layers.png
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+PICTURE = ROOT / "docs" / "pictures" / "layers.png"
+Found = dict[str, Any]
+Read = Callable[[dict[str, Any]], float | None]
+OURS = "ours: stable common model + prior"
+
+
+def of(kind: str, key: str, which: str = "mean") -> Read:
+    """A number of one seed: ``kind`` of model, measure, and mean or worst tenth over clients."""
+    return lambda seed: seed[kind][key][which] if key in seed[kind] else None
+
+
+COLUMNS: dict[str, Read] = {
+    "common model, everybody": lambda seed: seed["global_macro_f1"],
+    "own accuracy": of("own", "accuracy"),
+    "worst tenth": of("own", "accuracy", "worst_tenth"),
+    "own macro-F1": of("own", "macro_f1_present"),
+    "worst tenth ": of("own", "macro_f1_present", "worst_tenth"),
+    "own model, everybody": of("own", "everybody_macro_f1"),
+    "classes never had": of("own", "unseen_recall"),
+}
+
+
+def section(found: Found) -> str:
+    """The whole section."""
+    machine = found["machine"]
+    lines = [
+        "## Hospitals that differ\n",
+        f"Machine: {machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB. CICIoMT2024 v2, 19 classes, the experiment "
+        "`ciciomt2024-skewed` (50 gateways, 10 steps a round, 200 rounds) with keys changed; repeat with `bench/personal.py`. Seeds in brackets; one seed "
+        "where nothing else is said. Three numbers per client: its own test rows (macro-F1 over the classes it has), everybody's test rows, and recall "
+        "of classes it never had; *worst tenth* of clients beside each mean. *Own* is the client's personal or corrected model, *common* the one all share.\n",
+        "### The loss of each layer, one by one and all at once\n",
+        "Dirichlet 0.1, 100 rounds. The lattice is the real one, key shares and signatures counted in the bytes.\n",
+        *table(found, "layers", {**COLUMNS, "kB up / client": kilobytes("up"), "kB down": kilobytes("down")}),
+        "\n![Macro-F1 of each layer and of all at once: on a client's own traffic, of the worst tenth, and on everybody's](pictures/layers.png)\n",
+        *loss(found),
+        "### Dirichlet 0.1\n",
+        *table(found, "Dirichlet 0.1", COLUMNS),
+        "\n### Two classes per client\n",
+        *table(found, "2-class shards", COLUMNS),
+        "\n### Other splits\n",
+        *table(found, "splits", {**COLUMNS, "rounds to 95 %": lambda seed: seed["rounds_to_95"]}),
+        *optional(found, "sizes", "Numbers of clients", COLUMNS),
+        *optional(found, "6 classes", "Six classes", COLUMNS),
+        *late(found),
+        *newcomer(found),
+        *wustl(found),
+        "\n### Against the targets\n",
+        *targets(found),
+        "",
+        NOTES,
+    ]
+    return "\n".join(lines)
+
+
+def table(found: Found, name: str, columns: dict[str, Read]) -> list[str]:
+    """A row per case of a table."""
+    lines = [f"| case | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|"]
+    for case in cases(found, name):
+        cells = [spread(case, read) for read in columns.values()]
+        lines.append(f"| {title(case)} | {' | '.join(cells)} |")
+    return lines
+
+
+def optional(found: Found, name: str, heading: str, columns: dict[str, Read]) -> list[str]:
+    """A table, where any of its cases was run."""
+    return [f"\n### {heading}\n", *table(found, name, columns)] if cases(found, name) else []
+
+
+def loss(found: Found) -> list[str]:
+    """What the layers cost, in points of macro-F1."""
+    named = {case["name"]: case for case in cases(found, "layers")}
+    base, whole = named.get("+ prior correction"), named.get("all at once")
+    if base is None or whole is None:
+        return []
+
+    def points(read: Read) -> str:
+        return f"{100 * (mean(whole, read) - mean(base, read)):+.1f}"
+
+    return [
+        f"All layers at once against the corrected model with none of them: {points(COLUMNS['common model, everybody'])} points for the common model on "
+        f"everybody's rows, {points(COLUMNS['own macro-F1'])} on a client's own, {points(COLUMNS['worst tenth '])} for the worst tenth.\n"
+    ]
+
+
+def late(found: Found) -> list[str]:
+    """The few-shot curve."""
+    rows = cases(found, "late")
+    if not rows:
+        return []
+    shots = [point["rows"] for point in first(rows[0])["late"]]
+    lines = [
+        "\n### Gateways that join late\n",
+        "A fifth of the gateways takes no part; each joins at the end with so many labelled rows. Macro-F1 on its own traffic / on everybody's.\n",
+        f"| strategy | {' | '.join(f'{n:,} rows' for n in shots)} |",
+        "|---" * (1 + len(shots)) + "|",
+    ]
+    for case in rows:
+        cells = []
+        for number in range(len(shots)):
+
+            def read(key: str, number: int = number) -> Read:
+                return lambda seed: seed["late"][number]["own"].get(key, {}).get("mean")
+
+            cells.append(f"{spread(case, read('macro_f1_present'))} / {spread(case, read('everybody_macro_f1'))}")
+        lines.append(f"| {title(case)} | {' | '.join(cells)} |")
+    return lines
+
+
+def newcomer(found: Found) -> list[str]:
+    """IoT-23 without capture 34-1."""
+    rows = cases(found, "IoT-23")
+    if not rows:
+        return []
+    lines = [
+        "\n### A site the federation never saw: IoT-23 without capture 34-1\n",
+        "| case | ROC-AUC | macro-F1 without any label of the site | 10 labelled rows | 30 | 100 |",
+        "|---|---|---|---|---|---|",
+    ]
+    for case in rows:
+        joined = bool(first(case)["late"])
+
+        def shot(number: int) -> Read:
+            return lambda seed: seed["late"][number]["own"]["macro_f1"]["mean"] if seed["late"] else None
+
+        unlabelled: Read = shot(0) if joined else lambda seed: seed["unlabelled"]["macro_f1"]
+        auc = "–" if joined else spread(case, lambda seed: seed["roc_auc"])
+        cells = [auc, spread(case, unlabelled), *(spread(case, shot(n)) for n in (1, 2, 3))]
+        lines.append(f"| {title(case)} | {' | '.join(cells)} |")
+    return lines
+
+
+def wustl(found: Found) -> list[str]:
+    """WUSTL's attack-F1 beside the published comparison."""
+    rows = cases(found, "WUSTL")
+    if not rows:
+        return []
+    lines = [
+        "\n### WUSTL-EHMS-2020, chronological, 15 gateways, Dirichlet 0.3\n",
+        "| case | attack-F1 | macro-F1 | ROC-AUC |",
+        "|---|---|---|---|",
+    ]
+    reads: tuple[Read, ...] = (lambda s: s["attack_f1"], lambda s: s["global_macro_f1"], lambda s: s["roc_auc"])
+    return lines + [f"| {title(case)} | {' | '.join(spread(case, read) for read in reads)} |" for case in rows]
+
+
+def targets(found: Found) -> list[str]:
+    """Each target with what was measured."""
+    skew, shards, splits = (index(found, name) for name in ("Dirichlet 0.1", "2-class shards", "splits"))
+    lines = ["| target | measured | met |", "|---|---|---|"]
+
+    def judged(text: str, case: Found | None, key: str, least: float) -> None:
+        if case is not None:
+            value = mean(case, COLUMNS[key])
+            lines.append(
+                f"| {text} at least {least:g} | {spread(case, COLUMNS[key])} | {'yes' if value >= least else '**no**'} |"
+            )
+
+    ours = skew.get(OURS)
+    judged("Dirichlet 0.1: own accuracy", ours, "own accuracy", 0.935)
+    judged("Dirichlet 0.1: own macro-F1", ours, "own macro-F1", 0.80)
+    judged("Dirichlet 0.1: the same models on everybody's rows", ours, "own model, everybody", 0.60)
+    judged("Dirichlet 0.1: worst tenth, macro-F1", ours, "worst tenth ", 0.62)
+    judged("shards: worst tenth, macro-F1", shards.get(OURS), "worst tenth ", 0.80)
+    judged(
+        "shards: the same models on everybody's rows (FedAvg's common model had .627 in the prototype)",
+        shards.get(OURS),
+        "own model, everybody",
+        0.60,
+    )
+    even = splits.get(f"Dirichlet 0.5: {OURS}")
+    if ours is not None and even is not None:
+        gap = 100 * (mean(even, COLUMNS["common model, everybody"]) - mean(ours, COLUMNS["common model, everybody"]))
+        lines.append(
+            f"| common model: Dirichlet 0.1 within 2 points of Dirichlet 0.5 | {gap:.1f} points below | {'yes' if gap <= 2 else '**no**'} |"
+        )
+    scaffold = shards.get("SCAFFOLD, bounded")
+    judged("SCAFFOLD does not diverge on shards: common model", scaffold, "common model, everybody", 0.6)
+    for case in cases(found, "IoT-23"):
+        if "joins" not in case["name"]:
+            value = mean(case, lambda seed: seed["unlabelled"]["macro_f1"])
+            lines.append(
+                f"| IoT-23 {case['name']}: macro-F1 at least 0.8 | {value:.3f} | {'yes' if value >= 0.8 else '**no**'} |"
+            )
+    for case in cases(found, "WUSTL"):
+        value = mean(case, lambda seed: seed["attack_f1"])
+        lines.append(
+            f"| WUSTL {case['name']}: attack-F1 at least 0.678 | {spread(case, lambda s: s['attack_f1'])} | {'yes' if value >= 0.678 else '**no**'} |"
+        )
+    return lines
+
+
+NOTES = """**Reading it.** The stable common model (square-root weights, momentum at the server) gains on every number, and the prior correction trades recall of classes a
+client never had for its own traffic; `floor` sets the price. Trained personal models (fedper, fedrep, apfl, local) look alike on a client's own traffic and are
+nearly blind to the rest: their column *everybody* says so. Two codecs' settings collapse under momentum (`importance` with its default cap of 10 and
+`momentum = 0.8` went to macro-F1 .01; the table uses `cap = 3`).
+
+**IoT-23 without 34-1, and no labels of the site: missed.** The ranking is good, but two fifths of the site's attacks score like benign traffic of other sites.
+EM over unlabelled rows does not move such sure posteriors. Tried by hand, seed 1: dividing logits by a temperature of 8 first gives .86 there and ruins the other
+five sites (leave-one-out over them would choose 1), so it would have been picked by looking at the answer; a threshold from 100 benign rows of the site
+at 10 % false positives gives .77. With ten labelled rows of the site local tuning passes the target, as the table shows.
+
+**Not done:** soft clustering, clustering by distribution sketches, MOON, mask bits for missing columns. IFCA stands (`[algorithm] use = "ifca"`), its figures
+are not in this page.
+"""
+
+
+def cases(found: Found, name: str) -> list[Found]:
+    """The cases of a table that have been run."""
+    return [case for case in found["cases"].values() if case["table"] == name and case["seeds"]]
+
+
+def index(found: Found, name: str) -> dict[str, Found]:
+    """The same by name."""
+    return {case["name"]: case for case in cases(found, name)}
+
+
+def first(case: Found) -> dict[str, Any]:
+    """The first seed's figures."""
+    found: dict[str, Any] = next(iter(case["seeds"].values()))
+    return found
+
+
+def values(case: Found, read: Read) -> list[float]:
+    """What ``read`` finds in each seed."""
+    return [value for seed in case["seeds"].values() if (value := read(seed)) is not None]
+
+
+def mean(case: Found, read: Read) -> float:
+    """Mean over seeds; NaN where there is none."""
+    found = values(case, read)
+    return statistics.fmean(found) if found else float("nan")
+
+
+def spread(case: Found, read: Read) -> str:
+    """Mean and deviation over seeds; whole numbers without decimals."""
+    found = values(case, read)
+    if not found:
+        return "–"
+    digits = 0 if all(isinstance(value, int) for value in found) else 3
+    deviation = f" ± {statistics.stdev(found):.{digits}f}" if len(found) > 1 else ""
+    return f"{statistics.fmean(found):.{digits}f}{deviation}"
+
+
+def title(case: Found) -> str:
+    """The case's name and how many seeds it has, where more than one."""
+    return case["name"] + (f" ({len(case['seeds'])})" if len(case["seeds"]) > 1 else "")
+
+
+def kilobytes(way: str) -> Read:
+    """kB per client over the whole run, rounded."""
+    return lambda seed: round(seed[f"bytes_{way}_per_client"] / 1000)
+
+
+def draw(found: Found) -> None:
+    """The headline picture: each layer's three macro-F1s."""
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    from wardround.drivers.sinks import figures_style
+
+    keys = {
+        "own macro-F1": "on a client's own traffic",
+        "worst tenth ": "its worst tenth",
+        "common model, everybody": "common model, everybody's traffic",
+    }
+    rows = cases(found, "layers")
+    inks = [figures_style.INK[name] for name in ("fed", "bad", "cen")]
+    with figures_style.style():
+        figure, panel = plt.subplots(figsize=(9, 4.2), layout="constrained")
+        at = np.arange(len(rows))
+        for number, (key, label) in enumerate(keys.items()):
+            height = [mean(case, COLUMNS[key]) for case in rows]
+            error = [statistics.stdev(v) if len(v := values(case, COLUMNS[key])) > 1 else 0.0 for case in rows]
+            panel.bar(at + 0.27 * (number - 1), height, 0.25, yerr=error, color=inks[number], label=label, capsize=2)
+        panel.set_xticks(
+            at,
+            [case["name"].replace(" (without the lattice)", "\n(no lattice)").replace(", ", ",\n") for case in rows],
+            fontsize=8,
+        )
+        panel.set_ylim(0.4, 0.9)
+        panel.set_ylabel("macro-F1")
+        figure.legend(loc="outside upper left", ncols=3)
+        figure.savefig(PICTURE, dpi=110)
+
+
+if __name__ == "__main__":
+    draw(json.loads((ROOT / "bench" / "results" / "personal.json").read_text(encoding="utf-8")))
