@@ -258,7 +258,7 @@ def spread(case: Found, read: Read) -> str:
 
 def title(case: Found) -> str:
     """The case's name and how many seeds it has, where more than one."""
-    return case["name"] + (f" ({len(case['seeds'])})" if len(case["seeds"]) > 1 else "")
+    return str(case["name"]) + (f" ({len(case['seeds'])})" if len(case["seeds"]) > 1 else "")
 
 
 def kilobytes(way: str) -> Read:
@@ -289,10 +289,17 @@ def draw(found: Found) -> None:
             panel.bar(at + 0.27 * (number - 1), height, 0.25, yerr=error, color=inks[number], label=label, capsize=2)
         panel.set_xticks(
             at,
-            [case["name"].replace(" (without the lattice)", "\n(no lattice)").replace(", ", ",\n") for case in rows],
+            [
+                case["name"]
+                .replace(" (without the lattice)", "\n(no lattice)")
+                .replace(", ", ",\n")
+                .replace("common model", "common\nmodel")
+                .replace("prior correction", "prior\ncorrection")
+                for case in rows
+            ],
             fontsize=8,
         )
-        panel.set_ylim(0.4, 0.9)
+        panel.set_ylim(0.0, 1.0)
         panel.set_ylabel("macro-F1")
         figure.legend(loc="outside upper left", ncols=3)
         figure.savefig(PICTURE, dpi=110)
