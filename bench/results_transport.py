@@ -40,6 +40,9 @@ def _growth(good: dict[int, dict[str, Any]]) -> list[str]:
         lines.append(
             f"{name}: {few:.2f} ms of processor per gateway and exchange at {least:,} gateways, {lots:.2f} ms at {most:,}."
         )
+    lines.append(
+        "Why it is not a straight line, and what 100,000 need: [record 0303](design/0303-many-gateways-on-paper.md)."
+    )
     return [" ".join(lines), ""]
 
 
@@ -57,7 +60,7 @@ def flower(found: dict[str, Any], machine: str) -> str:
             lines.append(f"| {size} | failed: {row['failed']} | | |")
         else:
             lines.append(f"| {size} | {row['median_ms'] / 1000:.1f} s | {row['best_ms'] / 1000:.1f} s | {row['n']} |")
-    return "\n".join([*lines, "", "NVFLARE was not measured in this run.", ""])
+    return "\n".join([*lines, "", "NVFLARE (2.9.0) installs on this machine but was not measured in this run.", ""])
 
 
 def asynchronous(found: dict[str, Any], machine: str) -> str:

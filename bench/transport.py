@@ -271,9 +271,10 @@ def deaths(folder: Path, port: int, times: int) -> dict[str, Any]:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--quick", action="store_true", help="few repetitions, no result file")
+    options.add_argument("--count", type=int, default=100, help="exchanges of each kind")
     options.add_argument("--port", type=int, default=14700)
     asked = options.parse_args()
-    count, sizes = (5, (3,)) if asked.quick else (100, (3, 10, 50))
+    count, sizes = (5, (3,)) if asked.quick else (asked.count, (3, 10, 50))
     results: dict[str, Any] = {"gateways": {}}
     for offset, gateways in enumerate(sizes):
         with tempfile.TemporaryDirectory() as name:
@@ -288,7 +289,7 @@ def main() -> None:
             finally:
                 place.broker.stop()
     with tempfile.TemporaryDirectory() as name:
-        results["processes"] = deaths(Path(name), asked.port + 10, 2 if asked.quick else 10)
+        results["processes"] = deaths(Path(name), asked.port + 10, 2 if asked.quick else max(5, asked.count // 10))
     results |= {
         "what": "NATS JetStream transport, TLS, one account per gateway, loopback; payload 80 kB down and 80 kB up",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
