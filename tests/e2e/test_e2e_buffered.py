@@ -37,9 +37,13 @@ def test_a_gateway_that_stands_still_holds_nobody_up(tmp_path: Path) -> None:
             time.sleep(0.05)
         place.running[NAMES[0]].send_signal(signal.SIGCONT)
         assert place.wait() == 0, (tmp_path / "serve.out").read_text()[-2000:]
-        told = [e for e in place.events() if e["event"] == "RoundDone"]
+        told = [e for e in place.events() if e["event"] in ("RoundDone", "RoundFailed")]
         assert [e["round"] for e in told] == list(range(1, 61))
-        assert all(e["answered"] == 2 for e in told)
+        failed = [e for e in told if e["event"] == "RoundFailed"]
+        assert len(failed) <= 1, (
+            "it may stop between saying that it is ready and sending: that buffer is lost, and said"
+        )
+        assert all(e["answered"] == 2 for e in told if e not in failed)
         ages = [e["text"] for e in place.events() if e.get("code") == "buffer.combined"]
         assert len(ages) == 60
         assert any(text.endswith("1]") for text in ages), (

@@ -131,7 +131,8 @@ class BufferedServer(Server):
         if self.phase is Phase.TRAINING and not self._gathered:
             return self._gather(now, reachable, patience)
         if self.phase is Phase.TRAINING:
-            return super().begin(now, self._ready()[: self._size()], patience)
+            here = set(reachable)  # who has left since it said that it is ready would be waited for in vain
+            return super().begin(now, [peer for peer in self._ready() if peer in here][: self._size()], patience)
         if self.phase in (Phase.MEASURES, Phase.ERRORS) and not last:  # an ask would end the training of who is at it
             busy = {peer for peer, flight in self._flights.items() if not flight.ready}
             reachable = [peer for peer in reachable if peer not in busy]

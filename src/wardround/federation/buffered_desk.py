@@ -39,7 +39,8 @@ class BufferedDesk:
 
     @property
     def committee(self) -> bool:
-        return self._behind.committee and not self._ahead.ahead
+        """Nobody trains in the exchange that brings in what was kept: it is as quick as the committee's turns."""
+        return not self._ahead.ahead and (self._behind.committee or self._ahead.gathered)
 
     @property
     def open(self) -> bool:

@@ -273,7 +273,7 @@ async def _run(town: Town, patience_s: float, wait_for: int) -> Outcome:
         fresh = server_for(agreed).new(agreed, policy, names, seed)
         server = fresh if saved is None else server_for(agreed).from_bytes(agreed, policy, names, seed, saved)
         coordinator = Coordinator(
-            desk=PlainDesk(server, names),
+            desk=in_front(PlainDesk(server, names), names, 1),
             port=town,
             save=town.save,
             emit=events.append,

@@ -36,7 +36,7 @@ class Broker:
         gateways: names of the gateways; empty: the clients that [partition] deals to.
         wait_for: gateways that must be there before the first exchange; 0: [participation] minimum.
         patience_s: seconds an exchange waits for gateways' answers.
-        committee_s: seconds it waits for the committee at each of its steps (secure sums).
+        committee_s: seconds it waits for the committee at each step of a secure sum, and for what gateways kept.
         repeat_s: an unanswered message is sent again after so many seconds.
         replicas: copies of each stream in a cluster of your own (1, 3 or 5): with 3 any one of its brokers may be lost.
         http: port on 127.0.0.1 of the coordinator's /health, /metrics and /status; 0: none.

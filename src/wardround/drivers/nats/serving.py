@@ -228,7 +228,7 @@ class _Process:
         if self._root is not None:
             server.hold(self._root)
         if securing is None:
-            return PlainDesk(server, self._names)
+            return in_front(PlainDesk(server, self._names), self._names, 1)
         return in_front(securing.desk(server, self._run_id, kept), self._names, TURNS_PER_EXCHANGE)
 
     def _health(self, coordinator: Coordinator, hub: Hub) -> Health | None:
