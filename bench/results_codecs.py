@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "docs" / "pictures" / "codecs-frontier.png"
 DENSE, OPEN = "dense", "STC 1%, down top-k 10% int8"
 SECURE = "lattice, RI 10% cap 10, 4 bit"
-LARGE = "lattice, RI 5% cap 20, 4 bit"
+LARGE = "lattice, RI 4% cap 20, 4 bit"
 
 
 def section(found: Run) -> str:
@@ -196,11 +196,14 @@ def _target(what: str, name: str, runs: list[Run], least: float) -> str:
     pairs = [(run, base) for run in runs if run["scheme"] == name and (base := _dense_of(run, runs)) is not None]
     if not pairs:
         return f"| {what} | not run | **no** |"
-    lost = mean(100 * (_f1(base) - _f1(run)) for run, base in pairs)
+    each = [100 * (_f1(base) - _f1(run)) for run, base in pairs]
+    lost, spread = mean(each), f" ({min(each):+.2f} to {max(each):+.2f})" if len(each) > 1 else ""
     saved = mean(1 - _up(run) / _up(base) for run, base in pairs)
     down = mean(1 - run["figure"]["down_bytes"] / base["figure"]["down_bytes"] for run, base in pairs)
     met = "yes" if saved >= least and lost <= 0.5 else "**no**"
-    return f"| {what} | {name}: {saved:.2%} fewer up, {down:.1%} fewer down, {lost:+.2f} points below dense, {len(pairs)} seed{'s' * (len(pairs) > 1)} | {met} |"
+    if met == "yes" and max(each) > 0.5:
+        met = "on the mean, **not on every seed**"
+    return f"| {what} | {name}: {saved:.2%} fewer up, {down:.1%} fewer down, {lost:+.2f}{spread} points below dense, {len(pairs)} seed{'s' * (len(pairs) > 1)} | {met} |"
 
 
 def _times(timing: Run) -> list[str]:
@@ -225,14 +228,16 @@ def _times(timing: Run) -> list[str]:
     ]
 
 
-NOTES = """* A negative loss is a run that ended above dense: with one to three seeds that is noise, not a gain.
+NOTES = """* **What falls short.** Runs were cut by time on a machine with a load above 15: one or two seeds of the three that were asked, the 100k-parameter model for 60 rounds and one seed, and of the
+  frontier only the chains in these tables went through the real round; `SCHEMES` of `bench/codecs.py` lists all of them (int8, int4, sign, EDEN, top-k with and without feedback, random-k, shared-top, low-rank, sketch, each
+  under the lattice where linear) and goes on where it stopped. At Dirichlet 0.1 the shared support lost two points on one of two seeds; 8 bits instead of 4, which cost the same bytes in direct mode, did not change that (0.740), so it is the
+  coordinates left out, not the rounding. With 10 of 50 clients a round STC 1 % loses 1.5 points; 3 % loses none at 99.2 % fewer bytes.
+* A negative loss is a run that ended above dense: with so few seeds that is noise, not a gain.
 * A message of 78 bytes is an update of 61; the rest is its frame and counts. What a transport adds (layer 1's record, 40 bytes; NATS) is in neither column.
-* **Set-up outweighs rounds.** The summed statistics for preprocessing were 240 kB per client both ways; with `[compress]` they travel packed (about 2 kB up in the open, 3 kB down). Under
-  the lattice the client's statistics still go up whole.
-* Tried and left out: coding positions in the order of public importance saves 8 % of a sparse message (37 % of a client's top coordinates lie in the public top tenth), not worth d bytes of
-  public state; momentum correction (DGC) and thresholds are in the library and in `SCHEMES`, not in these runs.
-* Under the lattice short vectors are shared themselves (direct mode); there the committee's 5 / 2 elements per value are nearly all of the message, so fewer coordinates pay and fewer bits do not.
-* Not run for want of time: whatever `SCHEMES` of `bench/codecs.py` lists and no table shows, and three seeds where a table says fewer."""
+* **Set-up outweighs rounds.** The summed statistics for preprocessing were 240 kB per client each way; with `[compress]` they travel packed (about 2 kB up in the open, 3 kB down; these runs were made before
+  that, and leave set-up out). Under the lattice the client's statistics still go up whole.
+* Tried and left out: coding positions in the order of public importance saves 8 % of a sparse message (37 % of a client's top coordinates lie in the public top tenth), not worth d bytes of public state.
+* Under the lattice short vectors are shared themselves (direct mode); there the committee's 5 / 2 elements per value are nearly all of the message, so fewer coordinates pay and fewer bits do not."""
 
 
 def main() -> None:
