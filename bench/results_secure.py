@@ -59,5 +59,8 @@ def privacy(found: dict[str, Any]) -> str:
         )
     if len(seeds) < 3 or len({len([r for r in rows if r["epsilon"] == e]) for e in {r["epsilon"] for r in rows}}) > 1:
         lines += ["", "Three seeds each were planned; the rows that ended in time are here."]
-    lines += ["", "With fewer gateways the noise on the mean grows in proportion: with 20 of them it would be five times as large."]
+    lines += [
+        "",
+        "With fewer gateways the noise on the mean grows in proportion: with 20 of them it would be five times as large.",
+    ]
     return "\n".join([*lines, ""])

@@ -15,7 +15,15 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from bench import results_codecs, results_detect, results_lab, results_personal, results_robust, results_secure, results_transport
+from bench import (
+    results_codecs,
+    results_detect,
+    results_lab,
+    results_personal,
+    results_robust,
+    results_secure,
+    results_transport,
+)
 
 RESULTS = ROOT / "bench" / "results"
 OUT = ROOT / "docs" / "results.md"
