@@ -245,7 +245,7 @@ def authentication(found: dict[str, Any]) -> str:
         f"\nA handshake is {row['handshake_bytes']:,.0f} bytes, once; every later round adds {row['record_bytes_each_round']:,.0f} bytes per gateway, both ways.\n"
     )
     spent = found["simulation_cpu_s"]
-    for sums in ("plain", "lattice"):
+    for sums in [s for s in ("plain", "lattice") if f"{s} x-wing" in spent]:
         bare, full = spent[f"{sums} none"], spent[f"{sums} x-wing"]
         lines.append(
             f"The demo's federation (6 rounds, `[secagg] {sums}`): {bare:.2f} s of CPU without, {full:.2f} s with layer 1 ({full / bare - 1:+.0%}; best of "
