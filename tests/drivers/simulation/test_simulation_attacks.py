@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from simulated import TINY, metrics, resume, simulate  # type: ignore[import-not-found]
 
@@ -18,7 +19,7 @@ from wardround.drivers.store.rundir import find
 from wardround.drivers.strategies import full
 from wardround.drivers.world import build, plan
 from wardround.errors import ConfigError
-from wardround.events import CheckpointSaved, Event, RoundDone, TrustMoved, ignore
+from wardround.events import CheckpointSaved, Event, RoundDone, RowsJudged, TrustMoved, ignore
 from wardround.federation.server import Server
 from wardround.rng import stream
 
@@ -133,3 +134,26 @@ def test_trust_finds_liars_in_the_round_and_stops_inviting_them(tmp_path: Path) 
     invited = [event.invited for event in read(whole.log) if isinstance(event, RoundDone)]
     assert invited[0] == 20
     assert invited[-1] <= 20 - len(expelled)
+
+
+def test_under_the_lattice_trust_sees_the_cohorts_that_the_committee_opened() -> None:
+    running = federation(
+        "data.wards=16",
+        "data.devices_per_ward=1",
+        "secagg={use='lattice', minimum=4}",
+        "rounds.cohort_size=4",
+        "rounds.count=2",
+        "participation.minimum=8",
+        "root.size=60",
+        "trust.watch=true",
+        "attack.use=sign-flip",
+    )
+    happened = [event for events in running.run() for event in events]
+    assert running.plan.rule.name == "fltrust"  # chosen: cohorts, and a root set
+    judged = [event for event in happened if isinstance(event, RowsJudged)]
+    assert [event.sizes for event in judged] == [(4, 4, 4, 4)] * 2
+    state = running.server.trust
+    assert state is not None
+    for seen in state.seen:
+        assert np.bincount(seen.cohort).tolist() == [4, 4, 4, 4]
+    assert not np.array_equal(state.seen[0].cohort, state.seen[1].cohort), "cohorts are dealt anew"
