@@ -273,24 +273,7 @@ def transport(found: dict[str, Any]) -> str:
                 f"| {gateways} | {what.replace('_', ' ')} | {_ms(row, 'median')} | {_ms(row, 'p95')} | {_ms(row, 'best')} "
                 f"| {_ms(row, 'cpu_ms')} | {_ms(row, 'broker_cpu_ms')} |"
             )
-    ten, deaths = found["gateways"]["10"], found["processes"]
-    exchange, whole = ten["exchange_80kB"]["median_ms"], ten["round_80kB_with_checkpoints"]["median_ms"]
-    rejoin, resume = (deaths[f"{what}_after_kill_9"]["median_ms"] for what in ("rejoin", "resume"))
-    lines += [
-        "",
-        "| target | measured (median) | met |",
-        "|---|---|---|",
-        _target("one exchange of 80 kB with 10 gateways in 20 ms", f"{exchange:.1f} ms", exchange <= 20),
-        _target("a whole plain round with 10 gateways in 100 ms", f"{whole:.1f} ms", whole <= 100),
-        _target("a killed gateway is back in 2 s", f"{rejoin / 1000:.2f} s", rejoin <= 2000),
-        _target("a killed coordinator goes on in 2 s", f"{resume / 1000:.2f} s", resume <= 2000),
-        _target(
-            "an idle gateway in 100 MB", f"{deaths['gateway_waiting_mb']:.0f} MB", deaths["gateway_waiting_mb"] <= 100
-        ),
-        "",
-        "Rejoin and resume: median over ten kills; the JSON has the spread.",
-        "",
-    ]
+    lines += ["", *results_transport.targets(found), ""]
     return "\n".join(lines)
 
 
