@@ -38,6 +38,14 @@ def test_votes_too_far_apart_open_nothing() -> None:
     assert kinds(machine, [finding(5 + 35 * i) for i in range(10)]) == []
 
 
+def test_an_old_incident_is_closed_and_not_gone_on_with_though_nobody_ticked() -> None:
+    machine = Incidents()
+    machine.observe([finding(5 * i) for i in range(1, 4)])
+    found = machine.observe([finding(90_000 + 5 * i) for i in range(1, 4)])
+    assert [(c.kind, c.incident.number) for c in found] == [("closed", 1), ("opened", 2)]
+    assert found[0].incident.closed == at(15 + 300)
+
+
 def test_a_strong_window_has_two_votes_and_a_deterministic_rule_all() -> None:
     assert kinds(Incidents(), [finding(5, weight=2), finding(10)]) == ["opened"]
     assert kinds(Incidents(), [finding(5, detector="arp", family="arp-spoofing", weight=3)]) == ["opened"]

@@ -129,6 +129,10 @@ def from_curves(p: Preprocessor) -> F64:
     for row, index in enumerate(p.columns):
         curve = p.scaler.table[row].astype(np.float64)
         knots = np.minimum(np.searchsorted(np.maximum.accumulate(curve), wanted), len(curve) - 1)
+        # outside the steps of the curve nothing was ever seen: a flag's range is 0 to 1, not the whole scale
+        rising = np.flatnonzero(np.diff(curve) > 0)
+        if len(rising):
+            knots = np.clip(knots, rising[0], rising[-1] + 1)
         squeezed = p.scaler.lo + knots * p.scaler.width
         found[index] = np.copysign(np.expm1(np.abs(squeezed)) / LOG_SCALE, squeezed)
     return found

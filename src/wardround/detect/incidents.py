@@ -222,6 +222,7 @@ class Incidents:
         """Take in findings, in order of their windows' ends."""
         found: list[Change] = []
         for finding in findings:
+            found += self._passed(self.subject(finding), finding.end)
             change = self._evidence(finding)
             if change is not None:
                 found.append(change)
@@ -319,6 +320,22 @@ class Incidents:
         return made
 
     # --- inside
+
+    def _passed(self, subject: str, now: int) -> list[Change]:
+        """What time alone has done to a subject's incident before ``now``: a watch may have been away and nobody ticked."""
+        incident, rules = self._held.get(subject), self.policy.rules
+        if incident is None:
+            return []
+        found, silent = [], (now - incident.last_seen) / SECOND
+        if State(incident.state) in {State.OPEN, State.MUTED} and silent >= rules.quiet_s:
+            found.append(self._close(subject, incident.last_seen + int(rules.quiet_s * SECOND), "quiet"))
+            incident = self._held[subject]
+        over = (now - incident.closed) / SECOND >= rules.reopen_s
+        if (State(incident.state) is State.CLOSED and over) or (
+            State(incident.state) is State.SUSPECTED and silent >= rules.quiet_s
+        ):
+            self._forget(subject)
+        return found
 
     def _evidence(self, f: Finding) -> Change | None:
         subject = self.subject(f)
