@@ -34,12 +34,13 @@ SERVER = "10.77.0.10"
 PREFIX = "wrnet"
 POLICY = """
 [detector]
-false_alarm_rate = 0.05
+false_alarm_rate = {rate:.3f}
 [incidents]
 quiet_s = 15
 reopen_s = 0
 """
-"""A short lab cannot count rare alarms: thresholds for 5 % of windows, and incidents that close at once."""
+"""A short lab cannot count rare alarms: a rate that its calm windows can tell, and incidents that close at once."""
+MODEL_SHARE, ENOUGH, WINDOW_S = 0.3, 12, 5
 
 
 @dataclass
@@ -265,7 +266,9 @@ def watch(net: Net, work: Path, wardround: str, model: Path) -> subprocess.Popen
 
 def trial(options: argparse.Namespace, work: Path) -> dict[str, Any]:
     """Calm, calibration, a second calm time, attacks; the result."""
-    (work / "policy.toml").write_text(POLICY)
+    windows = options.calm / WINDOW_S * (len(HOSTS) - 1)
+    policy = POLICY.format(rate=min(0.2, max(0.02, ENOUGH / (MODEL_SHARE * windows))))
+    (work / "policy.toml").write_text(policy)
     python, plan = sys.executable, attacks(sys.executable)
     quiet: list[dict[str, Any]] = []
     with Net() as net:
@@ -276,22 +279,34 @@ def trial(options: argparse.Namespace, work: Path) -> dict[str, Any]:
         wait(options.calm, alerts, [], watcher)
         end(watcher, signal.SIGTERM, 20)
         site = ["--site", str(work / "site"), "--policy", str(work / "policy.toml")]
+        expected = label_calm(options.wardround, work / "site")
         calibrated = subprocess.run(
             [options.wardround, "calibrate", *site], capture_output=True, text=True, check=False
         )
         list(alerts.new())
         watcher = watch(net, work, options.wardround, options.model)
         time.sleep(3)
-        wait(options.calm / 2, alerts, quiet, watcher)
+        wait(0.3 * options.calm, alerts, quiet, watcher)
         for attack in plan:
             attack.started = time.time()
             process = net.start(attack.at, *attack.command, log=work / f"{attack.name.replace(' ', '-')}.log")
-            wait(attack.seconds, alerts, attack.told, watcher)
+            wait(min(attack.seconds, options.attack), alerts, attack.told, watcher)
             end(process, signal.SIGINT)
             attack.ended = time.time()
             wait(options.rest, alerts, attack.told, watcher)
         end(watcher, signal.SIGTERM, 20)
-    return _result(options, plan, quiet, macs, calibrated)
+    return _result(options, plan, quiet, macs, calibrated) | {"policy": policy, "labelled_expected": expected}
+
+
+def label_calm(wardround: str, site: Path) -> int:
+    """An operator's work: what came up in the calm time is called expected, so that it counts as normal. How many."""
+    listed = subprocess.run(
+        [wardround, "incidents", "list", "--site", str(site), "--json"], capture_output=True, text=True, check=True
+    )
+    numbers = [record["fl_ids"]["incident_id"].rsplit("-", 1)[-1] for record in json.loads(listed.stdout)]
+    for number in numbers:
+        _sh(wardround, "incidents", "label", number, "expected", "--site", str(site))
+    return len(numbers)
 
 
 def _result(
@@ -316,15 +331,14 @@ def _result(
         rows.append(
             {"name": attack.name, "family": attack.family, **found, "incidents": len(mine), "about_others": others}
         )
-    days = (options.calm / 2) * (len(HOSTS) - 1) / 86400
+    days = 0.3 * options.calm * (len(HOSTS) - 1) / 86400
     return {
         "attacks": rows,
         "found": sum(row["delay_s"] is not None for row in rows),
         "within_10_s": sum(row["delay_s"] is not None and row["delay_s"] <= 10 for row in rows),
         "calm_s": options.calm,
-        "calm_watch": {"seconds": options.calm / 2, "device_days": days, "incidents": quiet},
+        "calm_watch": {"seconds": 0.3 * options.calm, "device_days": days, "incidents": quiet},
         "calibrated": calibrated.stdout.splitlines()[-6:] if calibrated.returncode == 0 else calibrated.stderr.strip(),
-        "policy": POLICY,
         "kernel": os.uname().release,
     }
 
@@ -334,6 +348,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="model.safetensors of a run on the lab")
     parser.add_argument("--wardround", default=str(Path(sys.executable).with_name("wardround")))
     parser.add_argument("--calm", type=float, default=600.0, help="seconds of calm to learn from")
+    parser.add_argument("--attack", type=float, default=15.0, help="seconds that an attack lasts at most")
     parser.add_argument("--rest", type=float, default=30.0, help="seconds after each attack")
     parser.add_argument("--json", type=Path, help="where the result goes")
     parser.add_argument("--keep", type=Path, help="folder for logs, kept")
