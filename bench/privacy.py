@@ -111,7 +111,7 @@ def main() -> None:
         "python": platform.python_version(),
         "commit": commit,
     }
-    kept = json.loads(OUT.read_text()) if OUT.exists() else {"about": about, "rows": []}
+    kept: dict[str, Any] = json.loads(OUT.read_text()) if OUT.exists() else {"about": about, "rows": []}
     for seed in asked.seeds:
         for mechanism, epsilon in BUDGETS:
             wish = {
