@@ -44,6 +44,10 @@ def section(found: Found) -> str:
         "plain sums over cohorts (the lattice opens the same means). Macro-F1: mean over the last round, ten and twenty before it. Seed 1 unless a cell says otherwise "
         "(mean, and how many seeds). Attackers are omniscient; the *-aware* ones re-optimise every round against the deployed rule and cohort size. Repeat with `bench/robust.py`.\n",
     ]
+    alone = ", ".join(f"{root} rows: {f1:.3f}" for root, f1 in found.get("root_only", {}).items())
+    lines.append(
+        f"**The server alone, trained on its root set for as many steps as a client takes** (seed 1): {alone}. What a federation must beat.\n"
+    )
     for cohort in (1, 5):
         lines += _table(cells, cohort)
     lines += [

@@ -27,7 +27,7 @@ import numpy as np
 from wardround.aggregate.tolerance import cohort_sizes, hostile_clients, spoilt_distribution
 from wardround.attacks.poisoning import ModelReplacement
 from wardround.config import Experiment, parse
-from wardround.drivers.simulation import engines, evaluate, harm
+from wardround.drivers.simulation import baselines, engines, evaluate, harm
 from wardround.drivers.simulation.attackers import Attackers
 from wardround.drivers.simulation.environment import machine
 from wardround.drivers.simulation.federate import Federation
@@ -192,6 +192,13 @@ class Bench:
             success = harm.triggered(federation, federation.server.parameters, PROBE)
         f1 = float(np.mean(scores)) if len(scores) == len(TAIL) else 0.0
         return {**asdict(cell), "macro_f1": f1, "backdoor": success, "cpu_s": time.process_time() - began}
+
+
+def root_only(bench: Bench, root: int, seed: int) -> float:
+    """Macro-F1 of the server alone on its root rows, for as many steps as a client takes."""
+    experiment = bench.experiment(Cell("ciciomt2024", 0.5, 0.2, 5, "fltrust", "none", seed, root))
+    with ThreadPoolExecutor(1) as pool:
+        return float(baselines.rooted(bench.federation(experiment, pool))["overall"]["macro_f1"])
 
 
 @dataclass(frozen=True)
@@ -362,6 +369,11 @@ def main() -> None:
                     flush=True,
                 )
         return
+    for root in (300, 1000):
+        found = load()
+        if str(root) not in found.setdefault("root_only", {}):
+            found["root_only"][str(root)] = root_only(bench, root, 1)
+            save(found)
     for stage in given.stage:
         for cell in cells(stage):
             found = load()
