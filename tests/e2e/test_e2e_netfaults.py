@@ -42,7 +42,8 @@ class Apart(Hospital):  # type: ignore[misc]
         file = folder / "federation.toml"
         text = file.read_text().replace("patience_s = 30.0", f"patience_s = {patience_s}")
         file.write_text(text.replace("[broker]", f'[broker]\nhost = "{self.net.address(0)}"'))
-        shutil.rmtree(folder / "keys")  # the broker's certificate names its address
+        for made in ("keys", "registrar"):  # once more: the broker's certificate names its address
+            shutil.rmtree(folder / made)
         self.do("keys", "federation.toml")
 
     def start(self, who: str) -> None:

@@ -97,10 +97,9 @@ class Hub:
         Raises:
             UsageError: a key is missing or refused. LinkError: no broker, or JetStream is off.
         """
-        self._connection = await connect(servers, keys, COORDINATOR, self._catch_up)
+        self._connection = await connect(servers, keys, COORDINATOR, self._back)
         try:
-            for config in STREAMS.values():
-                await self._make(replace(config, num_replicas=self._holding.replicas))
+            await self._make_streams()
             await self._connection.subscribe("wr.here.*", cb=self._on_here)
             await self._connection.subscribe("wr.knock.*", cb=self._on_knock)
             await self._connection.subscribe("wr.answer.*", cb=self._on_answer, pending_bytes_limit=UNREAD_BYTES)
@@ -196,6 +195,16 @@ class Hub:
         if self._connection is None:
             raise LinkError("not connected")
         return self._connection.jetstream()
+
+    async def _back(self) -> None:
+        """After a reconnect: the broker may have lost its disk, and its streams with it."""
+        with suppress(nats.errors.Error, OSError, TimeoutError, LinkError):
+            await self._make_streams()
+        await self._catch_up()
+
+    async def _make_streams(self) -> None:
+        for config in STREAMS.values():
+            await self._make(replace(config, num_replicas=self._holding.replicas))
 
     async def _make(self, config: StreamConfig) -> None:
         """Make a stream, or give one that is there already its number of copies."""
