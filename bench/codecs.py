@@ -180,8 +180,8 @@ def experiment(task: Task, scheme: Scheme) -> Experiment:
         sets.append(f"participation={{fraction={task.invited / clients}}}")
     path = ROOT / "experiments" / file
     whole = parse(override(path.read_text(encoding="utf-8"), sets, file), full(), file)
-    secure = {"secagg": Lattice(bits=scheme.bits)} if scheme.bits else {}
-    return replace(whole, compress=Compress(up=scheme.up, down=scheme.down), **secure)
+    coded = replace(whole, compress=Compress(up=scheme.up, down=scheme.down))
+    return replace(coded, secagg=Lattice(bits=scheme.bits)) if scheme.bits else coded
 
 
 class IdealSum:
@@ -199,7 +199,8 @@ class IdealSum:
         del round_, carry
         self.done += 1
         rng = stream(self._seed, "ideal", self.done)
-        names, update, counts = [], np.zeros(0), np.zeros(0)
+        names: list[str] = []
+        update, counts = np.zeros(0), np.zeros(0)
         for name, answer in answers:
             way = planner.choose(self._config, self._clients, 0, answer.update.size, answer.counts.size)
             whole = rounded(way, self._config, answer, rng) if answer.update.size else np.zeros(0)

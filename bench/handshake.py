@@ -65,7 +65,7 @@ def ours(suite: Suite) -> Subject:
 
 
 def noise(pattern: str) -> Subject:
-    from noise.connection import Keypair, NoiseConnection  # type: ignore[import-untyped]
+    from noise.connection import Keypair, NoiseConnection
 
     keys = [x25519.X25519PrivateKey.generate() for _ in range(2)]
     name = f"Noise_{pattern}_25519_ChaChaPoly_SHA256".encode()

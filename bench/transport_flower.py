@@ -144,7 +144,8 @@ def measured(nodes: int, exchanges: int, folder: Path) -> dict[str, Any]:
         )
         until(out.exists, 280)
         time.sleep(0.5)
-        return spread(json.loads(out.read_text(encoding="utf-8"))[1:])
+        found: dict[str, Any] = spread(json.loads(out.read_text(encoding="utf-8"))[1:])
+        return found
     finally:
         for process in started:
             with contextlib.suppress(ProcessLookupError):

@@ -6,6 +6,7 @@ What it does not do: decide anything (server.py).
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,14 @@ from wardround.federation.trust import TrustState
 from wardround.wire import message
 
 NOTHING = np.zeros(0)
+
+
+class Phase(enum.Enum):
+    STATISTICS = "statistics"
+    TRAINING = "training"
+    ERRORS = "errors"
+    MEASURES = "measures"
+    DONE = "done"
 
 
 @message(0x4650)

@@ -422,14 +422,15 @@ def test_whatever_arrives_is_refused_with_our_own_errors(
     record, body = ward.told  # type: ignore[attr-defined]
     changed = bytearray(record)
     changed[at % len(record)] ^= flip
-    for attempt in (
+    attempts: tuple[Callable[[], object], ...] = (
         lambda: ward.gates["icu"].open(data, body),
         lambda: ward.gates["icu"].open(bytes(changed), body),
         lambda: ward.gates["icu"].open(record, data),
         lambda: ward.gates["icu"].replied(KnockReply(data, False)),
         lambda: ward.gates["icu"].invited(Invitation(data or b"x")),
         lambda: ward.server.opened("icu", 1, data),
-    ):
+    )
+    for attempt in attempts:
         with pytest.raises(ProtocolError):
             attempt()
     assert ward.server.knock("icu", data)[0].refused
