@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from wardround.drivers.sinks import facts_personal, figures_personal
+from wardround.drivers.sinks import facts, facts_personal, figures_personal
 from wardround.drivers.sinks.runfiles import RunFiles
 
 
@@ -52,3 +52,12 @@ def test_late_clients_have_a_row_per_amount_of_rows() -> None:
 def test_the_picture_has_a_line_and_two_points_per_client() -> None:
     (axes,) = figures_personal.trade(run()).axes
     assert len(axes.lines) == 3 + 2
+
+
+def test_spent_privacy_stands_among_the_costs_and_nowhere_without_a_budget() -> None:
+    private = run()
+    private.metrics["privacy"] = {"epsilon": 1.5, "budget": 2.0, "delta": 1e-5, "mechanism": "gaussian"}  # type: ignore[index]
+    assert dict(facts.costs(private))["differential privacy of updates, spent"] == (
+        "epsilon 1.500 of 2.000 at delta 1e-05, gaussian noise"
+    )
+    assert not any("privacy" in name for name, _ in facts.costs(run()))

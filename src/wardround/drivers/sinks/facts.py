@@ -217,7 +217,18 @@ def costs(run: RunFiles) -> list[tuple[str, str]]:
         ("client rounds per second", count(timing.get("client_rounds_per_s"))),
         ("processor time", duration(timing.get("cpu_s"))),
         ("peak memory", size(timing.get("peak_memory_bytes"))),
+        *_privacy(run),
     ]
+
+
+def _privacy(run: RunFiles) -> list[tuple[str, str]]:
+    """The differential privacy spent, where the run had a budget."""
+    spent = run.part("privacy")
+    if not spent:
+        return []
+    amount = f"epsilon {fixed(spent.get('epsilon'))} of {fixed(spent.get('budget'))} at delta {spent.get('delta')}"
+    text = f"{amount}, {spent.get('mechanism')} noise"
+    return [("differential privacy of updates, spent", text)]
 
 
 def about_data(run: RunFiles) -> list[tuple[str, str]]:
