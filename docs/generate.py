@@ -23,7 +23,7 @@ import click
 import typer
 
 from wardround.catalogue import CORE, KIND_TEXT
-from wardround.cli.main import app
+from wardround.cli.everything import app
 from wardround.cli.strategies import default_of
 from wardround.compress.codec import Codec
 from wardround.config import Experiment

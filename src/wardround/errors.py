@@ -80,3 +80,7 @@ class RoundError(WardroundError):
 
     code = "round"
     exit_status = 5
+
+
+class Stopped(Exception):  # noqa: N818 - not an error: the user asked for it
+    """Ctrl-C or SIGTERM: the run was left at a checkpoint."""

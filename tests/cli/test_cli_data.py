@@ -99,7 +99,7 @@ def test_sources_lists_every_data_set_with_its_keys() -> None:
     for name in SOURCES:
         assert f'use = "{name}"' in out
     assert 'device = "Fridge"' in out
-    assert out.count("embedded: needs no --data") == 1
+    assert out.count("embedded: needs no --data") == 2  # the hospital and the lab
 
 
 def test_names_from_a_file_are_no_markup(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from wardround.cli.main import app
+from wardround.cli.everything import app
 from wardround.errors import ConfigError, UsageError
 
 FILE = """

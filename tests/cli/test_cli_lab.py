@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from wardround.cli.main import app
+from wardround.cli.everything import app
 from wardround.drivers.sources import feeds
 from wardround.errors import UsageError
 from wardround.traffic.pkt import PacketFeatures

@@ -12,7 +12,7 @@ from docs_pages import DOCS, PAGES, ROOT, anchors, prose  # type: ignore[import-
 
 from wardround import errors, events
 from wardround.catalogue import CORE, KIND_TEXT
-from wardround.cli.main import app
+from wardround.cli.everything import app
 from wardround.drivers.sources import SOURCES
 
 

@@ -80,6 +80,11 @@ def show(found: Inspection, *, every: bool = False) -> None:
             console.print(Text(f"- {note}"))
 
 
+def mount(main: typer.Typer) -> None:
+    """Add these commands to ``main``."""
+    main.add_typer(app, name="data")
+
+
 def _heading(console: Console, title: str) -> None:
     console.print()
     console.print(Text(title, style="bold"))

@@ -44,6 +44,11 @@ def generate_command(
     typer.echo(f"captures: {folder}")
 
 
+def mount(main: typer.Typer) -> None:
+    """Add these commands to ``main``."""
+    main.add_typer(app, name="lab")
+
+
 def _plan(**keys: Any) -> Plan:
     try:
         return Plan(**keys)

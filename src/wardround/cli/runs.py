@@ -90,6 +90,12 @@ def replay(run: str = typer.Argument(..., help="A run."), runs: Path = RUNS) -> 
             emit(event)
 
 
+def mount(app: typer.Typer) -> None:
+    """Add these commands to ``app``."""
+    for command in (simulate, resume, compare, report, replay):
+        app.command(command.__name__)(command)
+
+
 def _say(run: RunDir) -> None:
     models = run.json("metrics.json")["models"]
     names = [name for name in ("federated", "centralised", "local") if models[name]]

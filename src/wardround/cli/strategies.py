@@ -109,6 +109,12 @@ def messages(experiment: Experiment, folder: Path | None) -> list[forecast.Line]
     return forecast.lines(agreed, prepared, forecast.Sums(summed, clients, experiment.rounds.cohort_size))
 
 
+def mount(app: typer.Typer) -> None:
+    """Add these commands to ``app``."""
+    app.command("strategies")(strategies)
+    app.command("explain")(explain)
+
+
 def _rule(file: Path, clients: int) -> str:
     """The rule, what the server sees, and the outlook; without an assumption in the file, for 20 % hostile clients."""
     # the point is to explain a rule that does not hold, so the file is read without being refused for that

@@ -46,3 +46,8 @@ def tune(
     Console().print(table)
     typer.echo(f"validation macro-F1 {found.value:.4f}; the file as it stands {found.as_it_stands:.4f}")
     typer.echo(f"the experiment with these settings: {where / 'best.toml'}")
+
+
+def mount(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command("tune")(tune)

@@ -12,13 +12,12 @@ from wardround.config import override, parse
 from wardround.drivers.simulation import engines, harm
 from wardround.drivers.simulation.attackers import Attackers
 from wardround.drivers.simulation.federate import Federation
-from wardround.drivers.simulation.run import Stopped
 from wardround.drivers.simulation.strategies import SIMULATED, simulated
 from wardround.drivers.sinks.jsonlog import read
 from wardround.drivers.store.rundir import find
 from wardround.drivers.strategies import full
 from wardround.drivers.world import build, plan
-from wardround.errors import ConfigError
+from wardround.errors import ConfigError, Stopped
 from wardround.events import CheckpointSaved, Event, RoundDone, RowsJudged, TrustMoved, ignore
 from wardround.federation.server import Server
 from wardround.rng import stream

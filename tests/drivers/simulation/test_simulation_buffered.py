@@ -8,9 +8,8 @@ import pytest
 from simulated import events, resume, simulate  # type: ignore[import-not-found]
 
 from wardround.config import parse
-from wardround.drivers.simulation.run import Stopped
 from wardround.drivers.strategies import full
-from wardround.errors import ConfigError
+from wardround.errors import ConfigError, Stopped
 from wardround.events import CheckpointSaved, Note, RoundDone
 from wardround.training.bundle import from_safetensors
 

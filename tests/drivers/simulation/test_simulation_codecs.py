@@ -13,9 +13,8 @@ from safetensors.numpy import load
 from simulated import events, metrics, resume, simulate  # type: ignore[import-not-found]
 
 from wardround import events as e
-from wardround.drivers.simulation.run import Stopped
 from wardround.drivers.store.rundir import RunDir
-from wardround.errors import ConfigError
+from wardround.errors import ConfigError, Stopped
 
 STC = (
     "auth.use='none'",

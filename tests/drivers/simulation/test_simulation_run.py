@@ -16,9 +16,8 @@ from simulated import TINY, events, metrics, resume, score, simulate  # type: ig
 from wardround import events as e
 from wardround.drivers.simulation import engines
 from wardround.drivers.simulation import run as simulation_run
-from wardround.drivers.simulation.run import Stopped
 from wardround.drivers.sources.hospital import Hospital
-from wardround.errors import ConfigError, RoundError, UsageError
+from wardround.errors import ConfigError, RoundError, Stopped, UsageError
 from wardround.traffic.partition import Iid
 from wardround.training import bundle as bundles
 from wardround.training.bundle import from_safetensors

@@ -33,7 +33,7 @@ from wardround.drivers.sinks.report import write_report
 from wardround.drivers.sources.lab.source import seed_of
 from wardround.drivers.store.rundir import RunDir, create, to_json
 from wardround.drivers.world import World, build, fingerprint, plan
-from wardround.errors import DecodeError, UsageError
+from wardround.errors import DecodeError, Stopped, UsageError
 from wardround.events import Emit, Event
 from wardround.federation.buffered import server_for
 from wardround.federation.plan import Plan
@@ -52,10 +52,6 @@ class Options:
     runs: Path
     seed: int | None
     command: str
-
-
-class Stopped(Exception):  # noqa: N818 - not an error: the user asked for it
-    """Ctrl-C or SIGTERM: the run was left at a checkpoint."""
 
 
 def start_run(text: str, where: str, options: Options, emit: Emit) -> RunDir:
