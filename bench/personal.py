@@ -209,13 +209,17 @@ def main() -> None:
                 continue
             entry["seeds"][str(seed)] = one = run(case, seed, asked.data)
             OUT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-            own = one["own"]
-            print(
-                f"{case.table}/{case.name} seed {seed}: global {one['global_macro_f1']:.3f}, own {own['accuracy']['mean']:.3f} / "
-                f"{own['macro_f1_present']['mean']:.3f} / worst {own['macro_f1_present']['worst_tenth']:.3f}, "
-                f"everybody {own['everybody_macro_f1']['mean']:.3f}, {one['cpu_s']:.0f} s",
-                flush=True,
-            )
+            print(f"{case.table}/{case.name} seed {seed}: {_line(one)}", flush=True)
+
+
+def _line(one: dict[str, Any]) -> str:
+    """What the run says on one line; a site left out whole has no client of its own to score."""
+    said = f"global {one['global_macro_f1']:.3f}, {one['cpu_s']:.0f} s"
+    if not one["own"]:
+        return f"{said}, unlabelled {one['unlabelled']['macro_f1']:.3f}"
+    own = {key: one["own"][key]["mean"] for key in ("accuracy", "macro_f1_present", "everybody_macro_f1")}
+    worst = one["own"]["macro_f1_present"]["worst_tenth"]
+    return f"{said}, own {own['accuracy']:.3f} / {own['macro_f1_present']:.3f}, worst {worst:.3f}, everybody {own['everybody_macro_f1']:.3f}"
 
 
 if __name__ == "__main__":
