@@ -189,6 +189,38 @@ def test_messages_swapped_between_sessions() -> None:
     assert w.server.receive(m3[0] or b"", b"", 0, w.entropy).done is not None
 
 
+@EVERY_SUITE
+def test_every_field_of_every_message_swapped_between_sessions(one: Suite) -> None:
+    """Two handshakes of one device side by side: any field of the other's message in one's own is refused there."""
+    for number, starts in fields(one).items():
+        ends = [*list(starts.values())[1:], None]
+        for (name, start), end in zip(starts.items(), ends, strict=True):
+            w = world(one.number)
+            first, second = w.initiator(), w.initiator()
+            sent = {1: (w.hello(first), w.hello(second))}
+            if number > 1:
+                sent[2] = (w.to_server(sent[1][0]), w.to_server(sent[1][1]))
+            if number > 2:
+                sent[3] = (first.receive(sent[2][0]).send or b"", second.receive(sent[2][1]).send or b"")
+            own, other = sent[number]
+            mixed = own[:start] + other[start:end] + (b"" if end is None else own[end:])
+            if mixed == own:
+                assert name in ("type", "version", "suite", "flags")  # the same in both
+                continue
+            before = first.to_bytes(), w.server.pending, len(w.book)
+            with pytest.raises(ProtocolError):
+                first.receive(mixed) if number == 2 else take(w, mixed)
+            assert (first.to_bytes(), w.server.pending, len(w.book)) == before, (number, name)
+            first.receive(own) if number == 2 else take(w, own)  # and the honest one still goes through
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_cut_at_every_field(number: int) -> None:
+    w = world(2)
+    for start in fields(w.suite)[number].values():
+        assert outcome(w, lambda n, m, s=start: m[:s] if n == number else m) == number  # type: ignore[misc]
+
+
 def test_replays_are_refused() -> None:
     w = world(1)
     initiator = w.initiator()

@@ -10,7 +10,7 @@ What it does not do: handshakes (handshake/responder.py), or judge an update's c
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wardround.auth import record as records
 from wardround.auth.record import Announcement, Update
@@ -80,7 +80,7 @@ class BookBytes:
     """The book at rest; secret."""
 
     token: RoundToken
-    sessions: tuple[bytes, ...]
+    sessions: tuple[bytes, ...] = field(repr=False)
     counted: tuple[CountedBytes, ...]
 
 

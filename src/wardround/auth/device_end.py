@@ -32,7 +32,7 @@ class DeviceBytes:
     """A device's end at rest; secret. ``descriptor``: the newest signed one, empty where enrolment's still holds."""
 
     memory: Memory
-    session: bytes
+    session: bytes = field(repr=False)
     heard: bytes
     told: bytes
     answered: bytes

@@ -173,9 +173,9 @@ class EnrolmentBytes:
 
     state: str
     token: Token
-    seed: bytes
-    ephemeral_seed: bytes
-    member_seed: bytes
+    seed: bytes = field(repr=False)
+    ephemeral_seed: bytes = field(repr=False)
+    member_seed: bytes = field(repr=False)
     request: bytes
 
 

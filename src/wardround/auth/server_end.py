@@ -44,8 +44,8 @@ class ServerBytes:
     run: str
     base: int
     roster: int
-    secret: bytes
-    sessions: tuple[bytes, ...]
+    secret: bytes = field(repr=False)
+    sessions: tuple[bytes, ...] = field(repr=False)
     counted: tuple[CountedBytes, ...]
 
 

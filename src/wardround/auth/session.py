@@ -71,14 +71,14 @@ class SessionBytes:
     device_id: bytes
     session_id: bytes
     transcript: bytes
-    exporter: bytes
+    exporter: bytes = field(repr=False)
     epoch: int
     first_round: int
     round: int
-    root: bytes
+    root: bytes = field(repr=False)
     healed_round: int
-    candidate: bytes
-    offer_seed: bytes
+    candidate: bytes = field(repr=False)
+    offer_seed: bytes = field(repr=False)
     sealed_round: int
     sealed_digest: bytes
     opened_round: int

@@ -9,7 +9,7 @@ What it does not do: decide who is on the committee (the roster does).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from wardround.errors import DataError, LocalProtocolError, RemoteProtocolError
@@ -31,10 +31,10 @@ SEED_BYTES = 32
 class SecureClientState:
     """``client``: the round's machine; ``protector``: layer 2's; ``offers``, ``keys``: of the last epoch."""
 
-    client: bytes
-    protector: bytes
-    offers: bytes
-    keys: bytes
+    client: bytes = field(repr=False)
+    protector: bytes = field(repr=False)
+    offers: bytes = field(repr=False)
+    keys: bytes = field(repr=False)
 
     def __repr__(self) -> str:
         return "SecureClientState()"

@@ -14,7 +14,7 @@ that forgot its vote could vote twice.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wardround.errors import LocalProtocolError, RemoteProtocolError
 from wardround.secagg import descriptor, epoch, keys, labels, transcript
@@ -62,7 +62,7 @@ class DecryptorState:
 
     offer: EpochOffer | None
     offers: bytes
-    seed: bytes
+    seed: bytes = field(repr=False)
     contacts: tuple[Contact, ...]
     floor: int
     round: MemberRoundState | None

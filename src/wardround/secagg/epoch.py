@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wardround.errors import AuthError, LocalProtocolError, RemoteProtocolError
 from wardround.secagg import keys, labels
@@ -31,7 +31,7 @@ class Ratchet:
     """The pairwise key chain, standing before round ``position``."""
 
     position: int
-    key: bytes
+    key: bytes = field(repr=False)
 
     def __repr__(self) -> str:
         return f"Ratchet(position={self.position})"

@@ -12,7 +12,7 @@ M1 once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from wardround.auth.handshake import messages
@@ -64,7 +64,7 @@ class InitiatorBytes:
     state: str
     memory: Memory
     symmetric: SymmetricBytes | None
-    ephemeral_seed: bytes
+    ephemeral_seed: bytes = field(repr=False)
     hello: bytes
     deadline: float
     retries: int

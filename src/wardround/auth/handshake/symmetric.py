@@ -13,7 +13,7 @@ What it does not do: know messages or roles.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wardround.auth.suites import VERSION, Suite
 from wardround.crypto import kdf, labels
@@ -30,8 +30,8 @@ class SymmetricBytes:
     """A symmetric state at rest; secret."""
 
     h: bytes
-    chaining_key: bytes
-    key: bytes
+    chaining_key: bytes = field(repr=False)
+    key: bytes = field(repr=False)
     counter: int
 
 
@@ -39,9 +39,9 @@ class SymmetricBytes:
 class Split:
     """What the finished handshake leaves: the session's root, a key for other protocols, the key of the confirmation."""
 
-    root: bytes
-    exporter: bytes
-    confirm: bytes
+    root: bytes = field(repr=False)
+    exporter: bytes = field(repr=False)
+    confirm: bytes = field(repr=False)
 
     def __repr__(self) -> str:
         return "Split(...)"

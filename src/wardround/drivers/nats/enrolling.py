@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from wardround.auth.credential import FOREVER, Anchor
@@ -53,7 +53,7 @@ class Place:
     keys: KeyFolder
     name: str
     owner: str
-    passphrase: str = ""
+    passphrase: str = field(default="", repr=False)
 
     @property
     def identity_file(self) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from wardround.auth.choice import NoAuth
@@ -33,7 +33,7 @@ class Asked:
     leaf: tuple[str, ...] = ()
     through: str = ""
     leaf_users: bool = False
-    passphrase: str = ""
+    passphrase: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class Enrol:
     file: Path
     name: str
     data: Path | None = None
-    token: str = ""
+    token: str = field(default="", repr=False)
     answer: str = ""
     committee: bool = False
     registrar: Path | None = None
-    passphrase: str = ""
+    passphrase: str = field(default="", repr=False)
 
 
 def keys(asked: Asked) -> Iterator[str]:

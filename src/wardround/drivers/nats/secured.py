@@ -19,7 +19,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from wardround.auth.broadcast import open_body
@@ -64,7 +64,7 @@ class Sealed:
     """A body ready for the broker, and what a device needs to open it."""
 
     data: bytes
-    key: bytes
+    key: bytes = field(repr=False)
     digest: bytes
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wardround.drivers.nats import signing
 from wardround.drivers.nats.deployment import Federation, Seat, fingerprint, seats, token
@@ -38,7 +38,7 @@ class Securing:
     keys: KeyFolder
     config: Lattice
     seats: tuple[Seat, ...]
-    passphrase: str = ""
+    passphrase: str = field(default="", repr=False)
 
     @classmethod
     def of(cls, federation: Federation, names: Sequence[str], keys: KeyFolder, passphrase: str = "") -> Securing | None:

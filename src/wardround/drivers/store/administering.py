@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -48,7 +48,7 @@ class Office:
     """The registrar's folder, its passphrase (empty: none), and the signs that a change of the registry is exported."""
 
     registrar: Registrar
-    passphrase: str = ""
+    passphrase: str = field(default="", repr=False)
 
     def init(self, folder: Path, wish: Wish) -> Iterator[str]:
         """A federation in ``folder``: the registrar's keys and registry, the public anchor, a file to begin with.

@@ -16,7 +16,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from wardround.auth.credential import FOREVER, Anchor, Descriptor, Issuer, of_federation, open_roster, sign, verify
@@ -28,6 +28,7 @@ from wardround.crypto.sign import COMPOSITE, ML_DSA_87
 from wardround.drivers.store.keys import read_private, read_secret, write_private, write_secret
 from wardround.drivers.store.registry import Registry
 from wardround.drivers.store.registry_rows import Act
+from wardround.drivers.store.registry_tables import connect
 from wardround.drivers.store.rundir import to_json, write_atomic
 from wardround.errors import DecodeError, RemoteProtocolError, UsageError
 from wardround.wire import decode, encode, message
@@ -43,7 +44,7 @@ FEDERATION_BYTES = 16
 class RosterExport:
     """What the registrar gives the coordinator: the signed roster (secret: it holds the psks) and the signed server key."""
 
-    roster: bytes
+    roster: bytes = field(repr=False)
     descriptor: bytes
 
 
@@ -53,7 +54,7 @@ class Wish:
 
     name: str
     suite: Suite
-    registry: str = ""
+    registry: str = field(default="", repr=False)
     exports: tuple[str, ...] = ()
 
 
@@ -106,7 +107,7 @@ class Registrar:
         """Make the keys and an empty registry.
 
         Raises:
-            UsageError: the folder holds a registrar, or cannot be written.
+            UsageError: the folder holds a registrar, or cannot be written; the database cannot be opened.
         """
         if (self.path / ISSUER).exists() or self.anchor_file.exists():
             raise UsageError(f"{self.path} holds a registrar already; name another folder")
@@ -114,6 +115,8 @@ class Registrar:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise UsageError(f"{self.path} cannot be made: {error.strerror}") from error
+        url = wish.registry or f"sqlite:///{self.path.resolve() / 'registry.db'}"
+        connect(url, create=True).dispose()  # a wrong URL shows before there are keys
         seeds = {ROOT: entropy(32), ISSUER: entropy(32), ENROLMENT: entropy(X_WING.seed_bytes)}
         root, key = ML_DSA_87.key(seeds[ROOT]), COMPOSITE.key(seeds[ISSUER])
         federation = entropy(FEDERATION_BYTES)
@@ -121,7 +124,6 @@ class Registrar:
         anchor = Anchor(federation, wish.name, wish.suite.number, root.verifier.data, sign(root, issuer))
         for file, seed in seeds.items():
             write_secret(self.path / file, _purpose(file), seed, passphrase)
-        url = wish.registry or f"sqlite:///{self.path.resolve() / 'registry.db'}"
         settings = {"registry": wish.registry, "exports": list(wish.exports)}
         write_private(self.path / "registrar.json", to_json(settings))  # a URL may hold a password
         registry = Registry.create(url, Issuing(anchor, key, seeds[ENROLMENT]), act())

@@ -23,6 +23,7 @@ from sqlalchemy import (
     UniqueConstraint,
     create_engine,
     event,
+    make_url,
 )
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -90,7 +91,10 @@ def connect(url: str, create: bool = False) -> Engine:
         UsageError: the URL is not one, or no such database can be opened.
     """
     try:
-        engine = create_engine(url)
+        parsed = make_url(url)
+        if parsed.drivername == "postgresql":  # SQLAlchemy would take psycopg2
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        engine = create_engine(parsed)
         _check_file(engine.url, create)
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _sqlite_settings)

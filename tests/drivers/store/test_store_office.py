@@ -1,0 +1,87 @@
+"""The registrar's commands as typed, on SQLite and on PostgreSQL: init, token, enrol, revoke, audit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+from typer.testing import CliRunner
+
+from wardround.auth.suites import SUITES
+from wardround.cli.commands import build
+from wardround.drivers.nats.provisioning import Asked, Enrol, keys
+from wardround.drivers.store.administering import Office
+from wardround.drivers.store.member_keys import read_identity
+from wardround.drivers.store.registrar import ANCHOR, Registrar, Wish, read_anchor
+from wardround.errors import DataError, UsageError
+
+WORD = "correct horse battery"
+ENVIRONMENT = {"WARDROUND_PASSPHRASE": WORD, "USER": "operator", "SUDO_USER": None}
+
+
+def say(*words: str) -> str:
+    """A command's output; an error comes through as it is."""
+    done = CliRunner().invoke(build(words), list(words), env=ENVIRONMENT, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert WORD not in done.output
+    return done.output.strip()
+
+
+def test_init_token_enrol_revoke_audit_on_either_database(url: str, tmp_path: Path) -> None:
+    given = url.replace("postgresql+psycopg:", "postgresql:")  # as PostgreSQL's own tools write it
+    ward, office = tmp_path / "ward", ("--registrar", str(tmp_path / "ward" / "registrar"))
+    say("init", str(ward), "--suite", "ml-kem-768", "--registry", given)
+    assert json.loads((ward / "registrar" / "registrar.json").read_text())["registry"] == given
+    assert not (ward / "registrar" / "registry.db").exists()
+    file = ward / "federation.toml"
+    file.write_text(file.read_text() + '\n[broker]\ngateways = ["icu"]\n')
+    list(keys(Asked(file, coordinator=True, passphrase=WORD)))
+    say("registry", "publish", str(ward / "keys" / "server.pub"), *office)
+
+    request, answer = tmp_path / "request", tmp_path / "answer"
+    token = say("token", "icu", *office)
+    request.write_text(say("enrol", str(file), "--as", "icu", "--token", token))
+    answer.write_text(say("registry", "answer", str(request), *office))
+    assert "icu is enrolled (serial 1)" in say("enrol", str(file), "--as", "icu", "--answer", str(answer))
+    seed = read_identity(ward / "keys" / "g00000.id", read_anchor(ward / "keys" / ANCHOR), WORD).identity.key.seed
+    for path in (p for p in ward.rglob("*") if p.is_file()):  # key files, registry, request: nothing in clear
+        assert seed not in path.read_bytes(), path
+        assert WORD.encode() not in path.read_bytes(), path
+    assert " active " in say("registry", "list", *office)
+    assert "is revoked" in say("registry", "revoke", "icu", "--reason", "stolen", *office)
+    told = say("registry", "audit", "--entries", *office)
+    assert [line.split()[3:5] for line in told.splitlines()[:-1]] == [
+        ["operator", a] for a in ("create", "publish", "token", "enrol", "state")
+    ]
+    head = told.rpartition(" head ")[2]
+    assert say("registry", "audit", "--head", head, *office).endswith(head)
+
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE audit SET detail = 'lost' WHERE number = 5"))
+    engine.dispose()
+    with pytest.raises(DataError, match="broken at entry 5"):
+        say("registry", "audit", *office)
+
+
+def test_a_wrong_url_leaves_no_half_made_registrar(tmp_path: Path) -> None:
+    registrar = Registrar(tmp_path / "registrar")
+    with pytest.raises(UsageError, match="cannot be opened") as caught:
+        registrar.create(Wish("A", SUITES[1], "postgresql://me:hunter2@127.0.0.1:1/none"), WORD)
+    assert "hunter2" not in str(caught.value)
+    registrar.create(Wish("A", SUITES[1]), WORD).close()
+
+
+def test_no_passphrase_token_or_database_password_in_a_repr(tmp_path: Path) -> None:
+    shown = repr(
+        (
+            Office(Registrar(tmp_path), WORD),
+            Enrol(tmp_path, "icu", token="wrt1-open", passphrase=WORD),
+            Asked(tmp_path, passphrase=WORD),
+            Wish("A", SUITES[1], "postgresql://me:hunter2@db/ward"),
+        )
+    )
+    for secret in (WORD, "wrt1-open", "hunter2"):
+        assert secret not in shown
