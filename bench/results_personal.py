@@ -206,7 +206,7 @@ def targets(found: Found) -> list[str]:
 
 NOTES = """**Reading it.** The stable common model (square-root weights, momentum at the server) gains on every number, and the prior correction trades recall of classes a
 client never had for its own traffic; `floor` sets the price. Trained personal models (fedper, fedrep, apfl, local) look alike on a client's own traffic and are
-nearly blind to the rest: their column *everybody* says so. Two codecs' settings collapse under momentum (`importance` with its default cap of 10 and
+nearly blind to the rest: their column *everybody* says so. One codec setting collapses under momentum (`importance` with its default cap of 10 and
 `momentum = 0.8` went to macro-F1 .01; the table uses `cap = 3`).
 
 **IoT-23 without 34-1, and no labels of the site: missed.** The ranking is good, but two fifths of the site's attacks score like benign traffic of other sites.
