@@ -18,7 +18,7 @@ def targets(found: dict[str, Any]) -> list[str]:
     both = ten["cpu_ms"] + ten["broker_cpu_ms"]
     lines += [
         "",
-        f"All eleven ends and the broker together spend {both:.0f} ms of processor on one exchange with 10 gateways. The second column is the same code at a load of over 20, to "
+        f"All eleven ends and the broker together spend {both:.0f} ms of processor on one exchange with 10 gateways. The second column is code of an hour earlier at a load of over 20, to "
         "show what a busy machine makes of it. The coordinator's return varied between 0.9 and 5 s over six kills; why was not looked into. Nor was why an idle gateway held less memory on the busy machine.",
     ]
     return lines
