@@ -40,9 +40,10 @@ def test_a_gateway_that_stands_still_holds_nobody_up(tmp_path: Path) -> None:
         told = [e for e in place.events() if e["event"] in ("RoundDone", "RoundFailed")]
         assert [e["round"] for e in told] == list(range(1, 61))
         failed = [e for e in told if e["event"] == "RoundFailed"]
-        assert len(failed) <= 1, (
-            "it may stop between saying that it is ready and sending: that buffer is lost, and said"
-        )
+        # It may be chosen before the broker sees that it stands still, and again at the end of its rest: those buffers wait
+        # for it until their deadline, are given up, and said. Once it is seen to be away no round is lost to it (a bug that
+        # lost every second one; tests/federation has the machine's side without a clock).
+        assert len(failed) <= 5, [e["round"] for e in failed]
         assert all(e["answered"] == 2 for e in told if e not in failed)
         ages = [e["text"] for e in place.events() if e.get("code") == "buffer.combined"]
         assert len(ages) == 60

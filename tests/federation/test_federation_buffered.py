@@ -200,3 +200,27 @@ def test_staleness_weights_fall_from_one() -> None:
     for bad in ({"buffer": -1}, {"staleness": -0.1}, {"oldest": -1}, {"patience_s": 0.0}):
         with pytest.raises(ValueError, match=next(iter(bad))):
             Asynchronous(**bad)
+
+
+def test_who_said_it_is_ready_and_left_is_counted_out_and_loses_no_round() -> None:
+    """Its word is worth nothing while it is away, and what it kept counts when it is back."""
+    pair = set_up(Pair(buffered(2), restart=True))
+    asks = pair.ask()
+    for peer in ("gw0", "gw1"):
+        pair.deliver(peer, pair.reply(peer, asks[peer]))
+    pair.close()
+    others = pair.names[1:]
+    assert pair.ask(here=others) == {}, "gw0 has left: the others train still, and no exchange with gw1 alone is opened"
+    assert pair.server.waiting == {"gw2", "gw3"}, "the word of gw0 fills no buffer"
+    pair.deliver("gw2", pair.reply("gw2", asks["gw2"]))
+    pair.close()
+    sums = pair.ask(here=others)
+    assert set(sums) == {"gw1", "gw2"}
+    for peer, ask in sums.items():
+        pair.deliver(peer, pair.reply(peer, ask))
+    assert isinstance(pair.close()[0], RoundDone)
+    asks |= pair.ask()
+    assert pair.server.waiting == {"gw1", "gw2", "gw3"}, "gw0 is back, ready as before"
+    pair.deliver("gw3", pair.reply("gw3", asks["gw3"]))
+    pair.close()
+    assert set(pair.ask()) == {"gw0", "gw3"}

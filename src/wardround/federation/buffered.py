@@ -49,13 +49,16 @@ class Flight:
 @message(0x4E21)
 @dataclass(frozen=True, eq=False)
 class BufferedState:
-    """The machine: the synchronous one inside, who trains, and the open gathering (its exchange and deadline, 0: none)."""
+    """The machine: the synchronous one inside, who trains, who is not in reach, the open gathering (its exchange and
+    deadline, 0: none), whether one is behind us and whether it ended with a full buffer."""
 
     inner: ServerState
     flights: tuple[Flight, ...]
+    away: tuple[str, ...]
     gathering: int
     deadline: float
     gathered: bool
+    full: bool
 
 
 class BufferedServer(Server):
@@ -66,7 +69,8 @@ class BufferedServer(Server):
     ) -> None:
         super().__init__(plan, participation, peers, seed, state)
         self._flights: dict[str, Flight] = {}
-        self._gathering, self._deadline, self._gathered = 0, 0.0, False
+        self._away: frozenset[str] = frozenset()
+        self._gathering, self._deadline, self._gathered, self._full = 0, 0.0, False, False
 
     @classmethod
     def from_bytes(
@@ -80,13 +84,17 @@ class BufferedServer(Server):
         saved = decode(data, BufferedState)
         server = cls(plan, participation, peers, seed, saved.inner)
         server._flights = {flight.peer: flight for flight in saved.flights}
-        server._gathering, server._deadline, server._gathered = saved.gathering, saved.deadline, saved.gathered
+        server._away = frozenset(saved.away)
+        server._gathering, server._deadline = saved.gathering, saved.deadline
+        server._gathered, server._full = saved.gathered, saved.full
         return server
 
     def to_bytes(self) -> bytes:
         inner = decode(super().to_bytes(), ServerState)
         flights = tuple(self._flights.values())
-        return encode(BufferedState(inner, flights, self._gathering, self._deadline, self._gathered))
+        away = tuple(sorted(self._away))
+        open_ = self._gathering, self._deadline
+        return encode(BufferedState(inner, flights, away, *open_, self._gathered, self._full))
 
     @property
     def ahead(self) -> bool:
@@ -96,6 +104,16 @@ class BufferedServer(Server):
     @property
     def gathered(self) -> bool:
         """Are gateways ready, so that the next exchange brings in what they kept?"""
+        return self._gathered
+
+    def still_gathered(self, reachable: Sequence[str]) -> bool:
+        """``gathered``, once who has left since it said that it is ready is counted out: it would be waited for in vain.
+
+        False if the buffer was full, is not any more, and the others can fill it: then the server gathers again.
+        """
+        self._note_away(reachable)
+        if self._full and len(self._ready()) < self._size() <= len(reachable):
+            self._gathered = self._full = False
         return self._gathered
 
     def asked_in(self, peer: str) -> int:
@@ -128,11 +146,10 @@ class BufferedServer(Server):
         if self._gathering:
             raise LocalProtocolError("begin() while gateways train ahead")
         last = self.round >= self._plan.schedule.rounds
-        if self.phase is Phase.TRAINING and not self._gathered:
+        if self.phase is Phase.TRAINING and not self.still_gathered(reachable):
             return self._gather(now, reachable, patience)
         if self.phase is Phase.TRAINING:
-            here = set(reachable)  # who has left since it said that it is ready would be waited for in vain
-            return super().begin(now, [peer for peer in self._ready() if peer in here][: self._size()], patience)
+            return super().begin(now, self._ready()[: self._size()], patience)
         if self.phase in (Phase.MEASURES, Phase.ERRORS) and not last:  # an ask would end the training of who is at it
             busy = {peer for peer, flight in self._flights.items() if not flight.ready}
             reachable = [peer for peer in reachable if peer not in busy]
@@ -159,7 +176,7 @@ class BufferedServer(Server):
     def expire(self, now: float) -> Step[Ask]:
         """Close the open exchange; see Server.expire."""
         if self._gathering:
-            self._gathering, self._gathered = 0, True
+            self._gathering, self._gathered, self._full = 0, True, len(self._ready()) >= self._size()
             return Step()
         if self.phase is not Phase.TRAINING:
             return super().expire(now)
@@ -174,6 +191,7 @@ class BufferedServer(Server):
         """Ask who is there and idle to train ahead; forget who is gone, took too long or is too old."""
         rules, next_round = self._plan.asynchronous, self.round + 1
         here = set(reachable)
+        self._note_away(reachable)
         self._flights = {
             peer: flight
             for peer, flight in self._flights.items()
@@ -190,9 +208,12 @@ class BufferedServer(Server):
     def _asked_now(self) -> tuple[str, ...]:
         return tuple(f.peer for f in self._flights.values() if f.exchange == self._gathering and not f.ready)
 
+    def _note_away(self, reachable: Sequence[str]) -> None:
+        self._away = frozenset(self._flights) - frozenset(reachable)
+
     def _ready(self) -> tuple[str, ...]:
-        """Who is ready, the longest asked first."""
-        return tuple(peer for peer, flight in self._flights.items() if flight.ready)
+        """Who is ready and in reach, the longest asked first; who said so and left keeps its update for when it is back."""
+        return tuple(peer for peer, flight in self._flights.items() if flight.ready and peer not in self._away)
 
     def _size(self) -> int:
         return self._plan.asynchronous.buffer

@@ -61,8 +61,9 @@ class BufferedDesk:
         return self._behind.lacking(present)
 
     def begin(self, now: float, present: frozenset[str], patience: float) -> Step[Any]:
-        if self.server.phase is Phase.TRAINING and not self._ahead.gathered:
-            return self.server.begin(now, tuple(peer for peer in self._peers if peer in present), patience)
+        here = tuple(peer for peer in self._peers if peer in present)
+        if self.server.phase is Phase.TRAINING and not self._ahead.still_gathered(here):
+            return self.server.begin(now, here, patience)
         return self._behind.begin(now, present, patience)
 
     def repeat(self) -> Step[Any]:

@@ -84,7 +84,8 @@ class BufferedFederation(Federation):
         return self.server
 
     def _exchange(self) -> tuple[Event, ...]:
-        if self.server.phase is Phase.TRAINING and not self._machine.gathered:
+        round_ = self.server.round + 1
+        if self.server.phase is Phase.TRAINING and not self._machine.still_gathered(self._reachable(round_, round_)):
             return self._gather()
         return super()._exchange()
 
