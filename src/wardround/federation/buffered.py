@@ -49,8 +49,11 @@ class Flight:
 @message(0x4E21)
 @dataclass(frozen=True, eq=False)
 class BufferedState:
-    """The machine: the synchronous one inside, who trains, who is not in reach, the open gathering (its exchange and
-    deadline, 0: none), whether one is behind us and whether it ended with a full buffer."""
+    """The machine: the synchronous one inside, who trains and who of them is not in reach.
+
+    ``gathering``, ``deadline``: the open gathering's exchange and end, 0: none; ``gathered``: one is behind us, and it ended
+    with a ``full`` buffer or not.
+    """
 
     inner: ServerState
     flights: tuple[Flight, ...]
