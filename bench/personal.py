@@ -207,9 +207,19 @@ def main() -> None:
                 entry.update(sets=case.sets, seeds={})
             if str(seed) in entry["seeds"]:
                 continue
-            entry["seeds"][str(seed)] = one = run(case, seed, asked.data)
+            entry["seeds"][str(seed)] = one = _twin(found, case, seed) or run(case, seed, asked.data)
             OUT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
             print(f"{case.table}/{case.name} seed {seed}: {_line(one)}", flush=True)
+
+
+def _twin(found: dict[str, Any], case: Case, seed: int) -> dict[str, Any] | None:
+    """The same run under another table's name, where it is there: settings and seed say all."""
+    for other in found["cases"].values():
+        if (other["experiment"], list(other["sets"])) == (case.experiment, list(case.sets)):
+            if str(seed) in other["seeds"]:
+                one: dict[str, Any] = other["seeds"][str(seed)]
+                return one
+    return None
 
 
 def _line(one: dict[str, Any]) -> str:

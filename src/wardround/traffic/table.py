@@ -72,6 +72,8 @@ class Table:
     x [n, f]: raw values as the schema says (float32; categories as codes; NaN = missing; never infinite).
     y [n]: class codes. group [n]: the natural client (device, capture, site) or -1; ``groups`` names them.
     time [n]: seconds or any increasing order key for temporal splits, or None where the data carries no order.
+    device_type [n]: what kind of device a row is of (code into ``device_types``, -1 unknown), or None where the data does not
+    say; no feature: it chooses typed heads (training/typed.py) and parts the false positives in reports.
     """
 
     schema: Schema
@@ -83,6 +85,8 @@ class Table:
     time: F64 | None = None
     dropped: tuple[Dropped, ...] = ()
     notes: tuple[str, ...] = ()
+    device_type: I32 | None = None
+    device_types: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.y)
@@ -90,6 +94,8 @@ class Table:
             raise ValueError(f"x {self.x.shape}, y {self.y.shape} and group {self.group.shape} do not fit together")
         if self.time is not None and self.time.shape != (n,):
             raise ValueError(f"time has shape {self.time.shape} for {n} rows")
+        if self.device_type is not None and self.device_type.shape != (n,):
+            raise ValueError(f"device_type has shape {self.device_type.shape} for {n} rows")
 
     def __len__(self) -> int:
         return len(self.y)
@@ -98,27 +104,35 @@ class Table:
 def rows(table: Table, index: I64) -> Table:
     """The rows ``index`` of ``table``, in that order."""
     time = None if table.time is None else table.time[index]
-    return replace(table, x=table.x[index], y=table.y[index], group=table.group[index], time=time)
+    kind = None if table.device_type is None else table.device_type[index]
+    return replace(table, x=table.x[index], y=table.y[index], group=table.group[index], time=time, device_type=kind)
 
 
 def concat(tables: Sequence[Table]) -> Table:
     """All rows of tables that share schema, labels and groups.
 
     Raises:
-        ValueError: nothing to join, or the tables differ in schema, labels or groups.
+        ValueError: nothing to join, or the tables differ in schema, labels, groups or device types.
     """
     if not tables:
         raise ValueError("no table to join")
     first = tables[0]
     for other in tables[1:]:
-        if (other.schema.id, other.labels, other.groups) != (first.schema.id, first.labels, first.groups):
+        if (other.schema.id, other.labels, other.groups, other.device_types) != (
+            first.schema.id,
+            first.labels,
+            first.groups,
+            first.device_types,
+        ):
             raise ValueError(f"tables of schema {first.schema.name} and {other.schema.name} cannot be joined")
-    times = [t.time for t in tables]
+    times, kinds = [t.time for t in tables], [t.device_type for t in tables]
     time = None if any(t is None for t in times) else np.concatenate([t for t in times if t is not None])
+    kind = None if any(k is None for k in kinds) else np.concatenate([k for k in kinds if k is not None])
     return replace(
         first,
         x=np.concatenate([t.x for t in tables]),
         y=np.concatenate([t.y for t in tables]),
         group=np.concatenate([t.group for t in tables]),
         time=time,
+        device_type=kind,
     )

@@ -99,6 +99,8 @@ class Hospital:
             groups=self._groups(ward, kind),
             time=time,
             notes=(NOTE,),
+            device_type=kind[device].astype(np.int32),
+            device_types=tuple(DEVICES),
         )
 
     def _devices(self, ward: I64, rng: np.random.Generator) -> I64:

@@ -103,6 +103,9 @@ _DETAILS = {
     "Attack": "Attack",
 }
 LABEL_SETS = {"binary": ("Benign", "Malicious"), "family": FAMILIES}
+DEVICE_TYPES = ("Philips Hue lamp", "Amazon Echo", "Somfy door lock", "Raspberry Pi")
+"""What stood behind a capture: three benign devices, and the one board that all malware ran on."""
+_HONEYPOTS = {"CTU-Honeypot-Capture-4-1": 0, "CTU-Honeypot-Capture-5-1": 1, "CTU-Honeypot-Capture-7-1": 2}
 LAYOUT = Layout(
     title="IoT-23",
     patterns=(
@@ -155,6 +158,8 @@ class Iot23:
                 rows.add(features_of(frame), self._codes(frame, place), frame["ts"].to_numpy(dtype=np.float64))
             rows.close_file(groups.index(capture_of(file)))
         table = rows.table([Dropped(column, reason) for column, reason in DROPPED.items()], groups=groups)
+        kinds = np.array([_HONEYPOTS.get(name, 3) for name in groups], dtype=np.int32)
+        table = replace(table, device_type=kinds[table.group], device_types=DEVICE_TYPES)
         return _distinct(table) if self.deduplicate else table
 
     def _codes(self, frame: DataFrame, place: csvfile.Place) -> I64:

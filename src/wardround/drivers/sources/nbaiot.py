@@ -11,7 +11,7 @@ almost every method separates them: a set for many clients and much data, not fo
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -40,6 +40,9 @@ DEVICES = (
     *("SimpleHome_XCS7_1002_WHT_Security_Camera", "SimpleHome_XCS7_1003_WHT_Security_Camera"),
 )
 """In the order of Kaggle's numbers 1 to 9."""
+DEVICE_TYPES = ("doorbell", "thermostat", "baby monitor", "security camera", "webcam")
+TYPE_OF = np.array([0, 1, 0, 2, 3, 3, 4, 3, 3], dtype=np.int32)
+"""The type of each device."""
 KINDS = (
     "benign",
     *(f"gafgyt.{kind}" for kind in ("combo", "junk", "scan", "tcp", "udp")),
@@ -89,7 +92,8 @@ class NBaIot:
             for frame in csvfile.read(file, names, wanted):
                 rows.add(frame, np.full(len(frame), self._code(kind), dtype=np.int64))
             rows.close_file(DEVICES.index(device))
-        return rows.table((), groups=DEVICES)
+        table = rows.table((), groups=DEVICES)
+        return replace(table, device_type=TYPE_OF[table.group], device_types=DEVICE_TYPES)
 
     def _code(self, kind: str) -> int:
         if self.labels == "binary":

@@ -25,12 +25,14 @@ from wardround.drivers.sources.ciciomt2024 import CLASSES, FAMILY_OF, LABEL_SETS
 from wardround.drivers.sources.lab.frames import pcap_header, pcap_records
 from wardround.drivers.sources.lab.recording import Plan, Recording, quiet, record
 from wardround.traffic import decode, pkt, windows
-from wardround.traffic.packets import Packets
+from wardround.traffic.packets import Packets, mac_text
 from wardround.traffic.pkt import PacketFeatures
 from wardround.traffic.table import Labels, Table
 from wardround.traffic.windows import Extractor, Windows
 
 ATTACK_PACKETS = 3
+OTHER = "other"
+"""Device type of routers and of strangers."""
 KEPT = 6
 """Tables the cache holds (some 20 MB each); the oldest goes."""
 PIECE = 1 << 16
@@ -96,6 +98,8 @@ class Lab(Plan):
             groups=groups if by_device else ward_of,
             time=found["time"],
             notes=(NOTE,),
+            device_type=found["type_of"][found["device"]].astype(np.int32),
+            device_types=tuple(found["types"].tolist()),
         )
 
     def _code(self, name: str) -> int:
@@ -121,14 +125,16 @@ class Lab(Plan):
         parts: dict[str, list[Any]] = {key: [] for key in ("x", "y", "ward", "device", "time")}
         wards: list[str] = []
         devices: list[str] = []
+        types: list[str] = []
         plan = Plan(**{spec.name: getattr(self, spec.name) for spec in fields(Plan)})
         for number in range(self.wards + self.unseen):
             recording = record(plan, number, seed)
             found = windows_of(recording, PacketFeatures(self.window_s, classes=len(CLASSES)))
             y, told = classes_of(found)
-            names = names_of(recording)
+            names, kinds = names_of(recording), kinds_of(recording)
             first, ward = len(devices), recording.ward.name
             devices += [f"{ward}/{names.get(mac, mac)}" for mac in found.devices]
+            types += [kinds.get(mac, OTHER) for mac in found.devices]
             wards.append(ward)
             for key, values in (
                 ("x", found.x[told]), ("y", y[told]), ("ward", np.full(int(told.sum()), number)),
@@ -136,7 +142,14 @@ class Lab(Plan):
             ):  # fmt: skip
                 parts[key].append(values)
         joined = {key: np.concatenate(values) for key, values in parts.items()}
-        return {**joined, "groups": np.array(devices), "ward_names": np.array(wards)}
+        known = sorted(set(types))
+        return {
+            **joined,
+            "groups": np.array(devices),
+            "ward_names": np.array(wards),
+            "types": np.array(known),
+            "type_of": np.array([known.index(kind) for kind in types]),
+        }
 
     def _digest(self, seed: int) -> str:
         """Names the table: what was asked for, and the code that makes it."""
@@ -210,7 +223,13 @@ def names_of(recording: Recording) -> dict[str, str]:
     ward = recording.ward
     macs = [(int(ward.hosts["mac"][d.host]), d.name) for d in ward.devices]
     macs.append((int(ward.hosts["mac"][ward.router]), "router"))
-    return {":".join(f"{byte:02x}" for byte in mac.to_bytes(6, "big")): name for mac, name in macs}
+    return {mac_text(mac): name for mac, name in macs}
+
+
+def kinds_of(recording: Recording) -> dict[str, str]:
+    """MAC address as text -> kind of device; the router and whoever comes from outside have none."""
+    ward = recording.ward
+    return {mac_text(int(ward.hosts["mac"][d.host])): d.kind for d in ward.devices}
 
 
 def _cache_folder() -> Path:
