@@ -215,10 +215,10 @@ def main() -> None:
 def _twin(found: dict[str, Any], case: Case, seed: int) -> dict[str, Any] | None:
     """The same run under another table's name, where it is there: settings and seed say all."""
     for other in found["cases"].values():
-        if (other["experiment"], list(other["sets"])) == (case.experiment, list(case.sets)):
-            if str(seed) in other["seeds"]:
-                one: dict[str, Any] = other["seeds"][str(seed)]
-                return one
+        same = (other["experiment"], list(other["sets"])) == (case.experiment, list(case.sets))
+        if same and str(seed) in other["seeds"]:
+            one: dict[str, Any] = other["seeds"][str(seed)]
+            return one
     return None
 
 
