@@ -32,14 +32,14 @@ import numpy as np
 
 from wardround.drivers.nats.broker import PrivateBroker, executable
 from wardround.drivers.nats.brokerconfig import Listen
-from wardround.drivers.nats.deployment import token
 from wardround.drivers.nats.envelope import Presence
 from wardround.drivers.nats.hub import Hub
 from wardround.drivers.nats.keys import KeyFolder, make
 from wardround.drivers.nats.link import connect, request
 from wardround.drivers.nats.spoke import Spoke
-from wardround.drivers.nats.state import State
+from wardround.drivers.parties.names import token
 from wardround.drivers.simulation.environment import machine
+from wardround.drivers.store.state import State
 from wardround.federation.messages import Answer, AskStatistics
 from wardround.federation.step import Send
 from wardround.wire import encode

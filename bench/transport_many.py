@@ -24,12 +24,12 @@ from typing import Any
 import numpy as np
 
 from transport import Place, echo, spread  # type: ignore[import-not-found]
-from wardround.drivers.nats.deployment import token
 from wardround.drivers.nats.envelope import Presence
 from wardround.drivers.nats.hub import Hub
 from wardround.drivers.nats.keys import KeyFolder
 from wardround.drivers.nats.link import LinkError
 from wardround.drivers.nats.spoke import Spoke
+from wardround.drivers.parties.names import token
 from wardround.drivers.simulation.environment import machine
 from wardround.federation.messages import AskStatistics
 from wardround.federation.step import Send

@@ -9,7 +9,8 @@ import numpy as np
 
 from wardround.arrays import F32, I64
 from wardround.errors import UsageError
-from wardround.federation.plan import Prepared
+from wardround.federation.client import LocalData
+from wardround.federation.plan import Plan, Prepared
 from wardround.traffic.table import Table
 from wardround.training.models import Model
 from wardround.training.stacked import StackedEngine
@@ -22,6 +23,15 @@ class Part:
 
     x: F32
     y: I64
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """What a gateway brings: the plan, its rows, and its engine."""
+
+    plan: Plan
+    rows: LocalData
+    engine: Engine
 
 
 class OwnRows:

@@ -15,19 +15,19 @@ from wardround.arrays import F32
 from wardround.auth.choice import XWing
 from wardround.config import parse
 from wardround.drivers.nats.coordinator import Coordinator, Patience
-from wardround.drivers.nats.deployment import Federation
+from wardround.drivers.nats.deployment import Federation, fingerprint
 from wardround.drivers.nats.enrolling import Lab as Enrolled
 from wardround.drivers.nats.keys import KeyFolder
 from wardround.drivers.nats.link import LinkError
 from wardround.drivers.nats.port import Reply
 from wardround.drivers.nats.provisioning import enrolled_owners
 from wardround.drivers.nats.rows import own_rows
-from wardround.drivers.nats.securing import Securing, kept_server
-from wardround.drivers.nats.state import DiskError
+from wardround.drivers.parties.securing import Securing, kept_server
 from wardround.drivers.simulation import engines
 from wardround.drivers.simulation.federate import Federation as Simulated
 from wardround.drivers.site import FittingEngine, OwnRows
 from wardround.drivers.store.registrar import Registrar
+from wardround.drivers.store.state import DiskError
 from wardround.drivers.strategies import full
 from wardround.drivers.world import build, plan
 from wardround.errors import RemoteProtocolError
@@ -332,7 +332,7 @@ def place(text: str, folder: Path) -> Place:
             [*enrolled_owners(federation, names).items()]
         )
     )
-    securing = Securing.of(federation, names, keys)
+    securing = Securing.of(federation, fingerprint(federation, names), names, keys.path)
     assert securing is not None
     return Place(federation, table, plan(federation, table), names, securing)
 

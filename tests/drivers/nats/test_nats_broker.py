@@ -18,12 +18,12 @@ from nats.aio.client import Client as Connection
 from wardround.drivers.nats import brokerconfig
 from wardround.drivers.nats.broker import PrivateBroker
 from wardround.drivers.nats.brokerconfig import Listen
-from wardround.drivers.nats.deployment import token
 from wardround.drivers.nats.envelope import PART_BYTES, Notice, Part, Presence, answer_parts, digest_of
 from wardround.drivers.nats.hub import Hub
 from wardround.drivers.nats.keys import KeyFolder, make, new_key
 from wardround.drivers.nats.link import LinkError, connect, request
 from wardround.drivers.nats.spoke import Spoke
+from wardround.drivers.parties.names import token
 from wardround.errors import UsageError
 from wardround.federation.messages import AskStatistics
 from wardround.federation.step import Send

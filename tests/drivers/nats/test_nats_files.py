@@ -15,14 +15,15 @@ from wardround.config import dump, parse
 from wardround.drivers.nats import doctor, keys, provisioning, standing
 from wardround.drivers.nats.brokerconfig import Listen, private
 from wardround.drivers.nats.coordinator import Counts
-from wardround.drivers.nats.deployment import Broker, Federation, Gateway, fingerprint, load, read, roster, token
-from wardround.drivers.nats.keys import COORDINATOR, KeyFolder
+from wardround.drivers.nats.deployment import Broker, Federation, Gateway, fingerprint, load, read, roster
+from wardround.drivers.nats.keys import KeyFolder
 from wardround.drivers.nats.rows import own_rows
 from wardround.drivers.nats.serving import Saved
-from wardround.drivers.nats.state import DiskError, State
+from wardround.drivers.parties.names import COORDINATOR, token
 from wardround.drivers.sinks.health import Health, Snapshot
 from wardround.drivers.sinks.jsonlog import JsonLog
 from wardround.drivers.sinks.jsonlog import read as read_log
+from wardround.drivers.store.state import DiskError, State
 from wardround.drivers.strategies import full
 from wardround.errors import ConfigError, DataError, UsageError
 from wardround.events import RoundDone, RoundFailed

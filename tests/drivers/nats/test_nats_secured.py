@@ -18,12 +18,13 @@ from wardround.auth.suites import SUITES
 from wardround.auth.trust import Turn, Verdict
 from wardround.crypto import kdf, labels
 from wardround.crypto.sign import ML_DSA_65
-from wardround.drivers.nats.enrolling import EXPORT, Lab, Place
+from wardround.drivers.nats.enrolling import Lab, Place
 from wardround.drivers.nats.keys import KeyFolder
-from wardround.drivers.nats.secured import Authenticated, DeviceGuard, Invitation, KnockReply, Papers, ServerGuard
-from wardround.drivers.nats.state import DiskError
+from wardround.drivers.parties.identities import EXPORT
+from wardround.drivers.parties.secured import Authenticated, DeviceGuard, Invitation, KnockReply, Papers, ServerGuard
 from wardround.drivers.store.member_keys import read_server_key
 from wardround.drivers.store.registrar import ANCHOR, Registrar, act, read_anchor
+from wardround.drivers.store.state import DiskError
 from wardround.errors import AuthError, ProtocolError, RemoteProtocolError, UsageError
 from wardround.events import Event
 

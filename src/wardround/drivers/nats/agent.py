@@ -17,25 +17,13 @@ from wardround import __version__
 from wardround.drivers.nats.envelope import Notice, Presence
 from wardround.drivers.nats.link import LinkError
 from wardround.drivers.nats.spoke import Spoke
-from wardround.drivers.nats.state import DiskError, State
+from wardround.drivers.store.state import DiskError, State
 from wardround.errors import RemoteProtocolError
 from wardround.events import Emit, Note
 from wardround.federation.answering import Answering
-from wardround.federation.client import LocalData
-from wardround.federation.plan import Plan
-from wardround.training.task import Engine
 
 FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 5.0
-
-
-@dataclass(frozen=True, eq=False)
-class Site:
-    """What the gateway brings: the plan, its rows, and its engine."""
-
-    plan: Plan
-    rows: LocalData
-    engine: Engine
 
 
 @dataclass

@@ -21,7 +21,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wardround.drivers.nats.keys import COORDINATOR, KeyFolder
+from wardround.drivers.nats.keys import KeyFolder
+from wardround.drivers.parties.names import COORDINATOR
 
 ASKS, BODIES, ANSWERS = "WR_ASKS", "WR_BODIES", "WR_ANSWERS"
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from wardround.drivers.nats.link import LinkError
 from wardround.drivers.nats.port import Port, Reply
-from wardround.drivers.nats.state import DiskError
 from wardround.drivers.privacy import Account, spent
+from wardround.drivers.store.state import DiskError
 from wardround.errors import RemoteProtocolError
 from wardround.events import Emit, Event, Note, RoundDone
 from wardround.federation.desk import Desk

@@ -13,16 +13,13 @@ from pathlib import Path
 
 from wardround.auth.choice import NoAuth
 from wardround.config import Experiment, dump, nearest, parse
+from wardround.drivers.parties.names import seats
 from wardround.drivers.strategies import full
 from wardround.drivers.world import build
 from wardround.errors import ConfigError, UsageError
-from wardround.federation.committee import members
 from wardround.rng import stream
 from wardround.secagg.choice import PairwiseSum
-from wardround.secagg.parameters import Lattice
 from wardround.traffic.table import Table
-
-SEAT = " (committee)"  # what tells a member of the committee from the gateway of the same name
 
 
 @dataclass(frozen=True)
@@ -162,48 +159,6 @@ def roster(federation: Federation, table: Table | None) -> tuple[str, ...]:
     return build(federation, table).names
 
 
-def signs(federation: Federation) -> bool:
-    """Whether every answer is signed too."""
-    return not isinstance(federation.auth, NoAuth) and federation.auth.signed_update
-
-
-def token(index: int) -> str:
-    """How a gateway is called in subjects and files: names may hold spaces, dots and slashes."""
-    return f"g{index:05d}"
-
-
-@dataclass(frozen=True)
-class Seat:
-    """A place on the committee: its ``number`` from 1, who holds it, and what it is called at the broker."""
-
-    number: int
-    holder: str
-
-    @property
-    def peer(self) -> str:
-        return f"{self.holder}{SEAT}"
-
-    @property
-    def token(self) -> str:
-        return f"m{self.number:05d}"
-
-
-def seats(federation: Federation, names: Sequence[str]) -> tuple[Seat, ...]:
-    """The committee of the secure sum; empty under plain sums.
-
-    Raises:
-        ConfigError: it cannot be drawn from the gateways ``names``.
-    """
-    if not isinstance(federation.secagg, Lattice):
-        return ()
-    drawn = members(federation.secagg, names, federation.seed)
-    found = tuple(Seat(number, holder) for number, holder in enumerate(drawn, start=1))
-    taken = [seat.peer for seat in found if seat.peer in names]
-    if taken:
-        raise ConfigError(f"a gateway is named {taken[0]!r}, as the committee member of that name: rename it")
-    return found
-
-
 def unknown(name: str, federation: Federation, names: Sequence[str]) -> str:
     """The text for a name that nobody has."""
     everybody = dict.fromkeys([*names, *(seat.holder for seat in seats(federation, names))])
@@ -214,9 +169,3 @@ def fingerprint(federation: Federation, names: Sequence[str]) -> str:
     """What a run may not change on the way: everything but broker and gateway tables, and the roster."""
     text = dump(replace(federation, broker=Broker(), gateway=Gateway()))
     return hashlib.sha256(f"{text}{tuple(names)}".encode()).hexdigest()
-
-
-def peers(federation: Federation, names: Sequence[str]) -> dict[str, str]:
-    """Everybody at the broker but the coordinator: token by name, gateways first."""
-    found = {name: token(i) for i, name in enumerate(names)}
-    return found | {seat.peer: seat.token for seat in seats(federation, names)}

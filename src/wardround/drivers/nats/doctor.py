@@ -19,16 +19,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from wardround.auth.trust import MAY_AUTHENTICATE, State
-from wardround.drivers.nats import signing
 from wardround.drivers.nats.broker import executable
-from wardround.drivers.nats.deployment import Federation, load, read, roster, seats, token, unknown
-from wardround.drivers.nats.enrolling import EXPORT, Place, passphrase
-from wardround.drivers.nats.keys import COORDINATOR, KeyFolder
+from wardround.drivers.nats.deployment import Federation, fingerprint, load, read, roster, unknown
+from wardround.drivers.nats.keys import KeyFolder
 from wardround.drivers.nats.link import LinkError, connect, request
-from wardround.drivers.nats.secured import Papers
-from wardround.drivers.nats.securing import Securing
-from wardround.drivers.store.member_keys import read_server_key
-from wardround.drivers.store.registrar import ANCHOR, read_anchor
+from wardround.drivers.parties import signing
+from wardround.drivers.parties.identities import enrolled, papers, passphrase
+from wardround.drivers.parties.names import COORDINATOR, parts
+from wardround.drivers.parties.securing import Securing
 from wardround.errors import UsageError, WardroundError
 
 NEEDED_BROKER = (2, 9)
@@ -143,8 +141,7 @@ def _parts(case: _Case) -> dict[str, str]:
     if not who:
         return {COORDINATOR: COORDINATOR}
     names = _names(case)
-    found = {who: token(names.index(who))} if who in names else {}
-    found |= {seat.peer: seat.token for seat in seats(federation, names) if seat.holder == who}
+    found = parts(federation, names, who)
     if not found:
         raise UsageError(unknown(who, federation, names))
     return found
@@ -158,12 +155,10 @@ def _membership(case: _Case) -> Iterator[Finding]:
     """Enrolled here (a gateway or member), or the registrar's newest export and the key that it names (the coordinator)."""
     if case.patient.name:
         for name, owner in _parts(case).items():
-            gateway = Place(case.keys, name, owner, passphrase()).gateway()
+            gateway = enrolled(case.keys.path, name, owner, passphrase())
             yield Finding("membership", True, f"{name} is enrolled, serial {gateway.credential.serial}")
         return
-    anchor = read_anchor(case.keys.path / ANCHOR)
-    identity = read_server_key(case.keys.path / "server.key", anchor, passphrase())
-    roster_ = Papers(anchor, identity, case.keys.path / EXPORT).read().roster
+    roster_ = papers(case.keys.path, passphrase()).read().roster
     active = sum(MAY_AUTHENTICATE[State(entry.state)] for entry in roster_.entries)
     yield Finding(
         "membership", active > 0, f"{active} of {len(roster_.entries)} devices may take part", "enrol gateways"
@@ -172,11 +167,12 @@ def _membership(case: _Case) -> Iterator[Finding]:
 
 def _signing(case: _Case) -> Iterator[Finding]:
     """The secure sum's keys: this patient's own, and everybody's public ones."""
-    securing = Securing.of(case.federation, _names(case), case.keys)
+    names = _names(case)
+    securing = Securing.of(case.federation, fingerprint(case.federation, names), names, case.keys.path)
     if securing is None:
         return
     for name, owner in _parts(case).items():
-        signing.signer(case.keys, name, owner, passphrase())
+        signing.signer(case.keys.path, name, owner, passphrase())
     known = securing.committee().roster
     yield Finding("signing keys", True, f"{len(known.clients)} gateways, {len(known.members)} committee members")
 

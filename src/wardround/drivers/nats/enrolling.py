@@ -18,6 +18,7 @@ from wardround.auth.credential import FOREVER, Anchor
 from wardround.auth.enrolment import Enrolment, Token
 from wardround.auth.suites import Suite
 from wardround.drivers.nats.keys import KeyFolder, keep_seed, new_key, public_of
+from wardround.drivers.parties.identities import EXPORT, enrolled
 from wardround.drivers.store.member_keys import (
     ANSWER,
     REQUEST,
@@ -25,7 +26,6 @@ from wardround.drivers.store.member_keys import (
     PendingBytes,
     armour,
     make_server_key,
-    read_identity,
     read_pending,
     server_public,
     unarmour,
@@ -37,13 +37,7 @@ from wardround.drivers.store.registry import Registry
 from wardround.drivers.store.rundir import write_atomic
 from wardround.errors import RemoteProtocolError, UsageError
 
-EXPORT = "roster.export"
 FIRST_EPOCH = 1
-
-
-def passphrase() -> str:
-    """What opens this process's key files: WARDROUND_PASSPHRASE, or nothing."""
-    return os.environ.get("WARDROUND_PASSPHRASE", "")
 
 
 @dataclass(frozen=True)
@@ -78,12 +72,7 @@ class Place:
         Raises:
             UsageError: it is not enrolled here.
         """
-        if not self.identity_file.exists():
-            raise UsageError(
-                f"{self.name} is not enrolled here ({self.identity_file} is missing): "
-                f"wardround enrol FEDERATION.toml --as NAME --token TOKEN"
-            )
-        return read_identity(self.identity_file, self.anchor, self.passphrase)
+        return enrolled(self.keys.path, self.name, self.owner, self.passphrase)
 
     def ask(self, token: str, serves: bool) -> str:
         """Make the keys; the request for the registrar as one word.

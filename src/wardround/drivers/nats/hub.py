@@ -25,11 +25,12 @@ from nats.js.errors import BadRequestError, NotFoundError
 
 from wardround.drivers.nats.brokerconfig import ANSWERS, ASKS, BODIES
 from wardround.drivers.nats.envelope import Assembly, Notice, Part, Presence, digest_of, split
-from wardround.drivers.nats.keys import COORDINATOR, KeyFolder
+from wardround.drivers.nats.keys import KeyFolder
 from wardround.drivers.nats.link import LinkError, connect
 from wardround.drivers.nats.port import Reply
-from wardround.drivers.nats.secured import ServerGuard
-from wardround.drivers.nats.state import DiskError
+from wardround.drivers.parties.names import COORDINATOR
+from wardround.drivers.parties.secured import ServerGuard
+from wardround.drivers.store.state import DiskError
 from wardround.errors import RemoteProtocolError
 from wardround.federation.step import Send
 from wardround.wire import decode, encode

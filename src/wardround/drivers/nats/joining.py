@@ -17,30 +17,27 @@ from pathlib import Path
 from typing import Any
 
 from wardround import __version__
-from wardround.drivers.nats.agent import Agent, Site
-from wardround.drivers.nats.deployment import Federation, load, read, roster, signs, token, unknown
-from wardround.drivers.nats.enrolling import Place, passphrase
+from wardround.drivers.nats.agent import Agent
+from wardround.drivers.nats.deployment import Federation, fingerprint, load, read, roster, unknown
 from wardround.drivers.nats.keys import KeyFolder
 from wardround.drivers.nats.link import LinkError
 from wardround.drivers.nats.log import PatientLog
 from wardround.drivers.nats.rows import own_rows
-from wardround.drivers.nats.secured import DeviceGuard
-from wardround.drivers.nats.securing import Securing
 from wardround.drivers.nats.shelving import ShelvingEngine
 from wardround.drivers.nats.spoke import Spoke
-from wardround.drivers.nats.state import State
+from wardround.drivers.parties.identities import device, passphrase
+from wardround.drivers.parties.machines import Seated, gateway
+from wardround.drivers.parties.names import signs, token
+from wardround.drivers.parties.secured import DeviceGuard
+from wardround.drivers.parties.securing import Securing
 from wardround.drivers.sinks.health import Health, Snapshot
-from wardround.drivers.site import FittingEngine, maker
+from wardround.drivers.site import FittingEngine, Site, maker
 from wardround.drivers.sources.site import SiteWindows
+from wardround.drivers.store.state import State
 from wardround.drivers.world import plan
 from wardround.errors import UsageError
 from wardround.events import Emit, Event, Note
-from wardround.federation.answering import Answering, PlainGateway, SecureGateway
-from wardround.federation.buffered_client import client_for
-from wardround.federation.buffered_desk import ahead
-from wardround.federation.client import ClientState
-from wardround.federation.secure_client import SecureClientState
-from wardround.wire import decode
+from wardround.federation.answering import Answering
 
 DRAIN_S = 20.0
 AGAIN_S = 1.0
@@ -75,7 +72,9 @@ def join(asked: Join, emit: Emit) -> None:
     table = None if federation.broker.gateways else load(federation, asked.data)  # names in the file need no data
     names = roster(federation, table)
     del table
-    securing = Securing.of(federation, names, KeyFolder(asked.file.parent / federation.broker.keys), passphrase())
+    securing = Securing.of(
+        federation, fingerprint(federation, names), names, asked.file.parent / federation.broker.keys, passphrase()
+    )
     parts = _parts(asked, federation, names, securing, emit)
     states: list[State] = []
     try:
@@ -119,17 +118,8 @@ class _Gateway:
         if self._site is None or (run != self._run and isinstance(self._federation.data, SiteWindows)):
             self._site = self._load()
         self._run = run
-        site, plain = self._site, saved
-        kept = decode(saved, SecureClientState) if saved is not None and self._securing is not None else None
-        if kept is not None:
-            plain = kept.client
-        seed, fresh = self._federation.seed, ClientState(self._index)
-        kind = client_for(site.plan)
-        client = kind(site.plan, seed, fresh) if plain is None else kind.from_bytes(site.plan, seed, plain)
-        if self._securing is None:
-            return PlainGateway(client, site.rows, site.engine)
-        secured = SecureGateway(self._securing.gateway(self._asked.name, client, run, kept), site.rows, site.engine)
-        return ahead(client, secured, site.rows, site.engine)
+        who = Seated(self._index, self._asked.name, self._securing)
+        return gateway(self._site, self._federation.seed, who, run, saved)
 
     def _load(self) -> Site:
         f = self._federation
@@ -165,15 +155,8 @@ class _Process:
         Raises:
             UsageError: it is not enrolled here.
         """
-        keys = KeyFolder(self._asked.file.parent / self._federation.broker.keys)
-        gateway = Place(keys, name, owner, passphrase()).gateway()
-        end = gateway.end()
-        if signs(self._federation):
-            if gateway.member is None:
-                raise UsageError(
-                    f"[auth] signed_update: {name} enrolled without a signing key; enrol it with --committee"
-                )
-            end.signer = gateway.member
+        keys = self._asked.file.parent / self._federation.broker.keys
+        end = device(keys, name, owner, signs(self._federation), passphrase())
         return Spoke(owner, DeviceGuard(end, state.load("auth"), partial(state.save, "auth"), self._both))
 
     async def run(self) -> None:

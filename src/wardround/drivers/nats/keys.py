@@ -20,14 +20,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wardround.drivers.nats.deployment import token
+from wardround.drivers.parties.names import COORDINATOR, token
 from wardround.drivers.store.rundir import to_json, write_atomic
 from wardround.errors import UsageError
 
 if TYPE_CHECKING:
     from cryptography import x509
 
-COORDINATOR = "coordinator"
 AUTHORITY_DAYS = 3650
 BROKER_DAYS = 825  # what TLS clients accept at most
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import deque
 from pathlib import Path
 
-from wardround.drivers.nats.state import DiskError
 from wardround.drivers.sinks.jsonlog import JsonLog
+from wardround.drivers.store.state import DiskError
 from wardround.errors import DataError
 from wardround.events import Event
 

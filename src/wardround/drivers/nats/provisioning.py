@@ -12,9 +12,11 @@ from wardround.auth.suites import Suite
 from wardround.config import nearest
 from wardround.drivers.nats import leaf
 from wardround.drivers.nats.brokerconfig import accounts
-from wardround.drivers.nats.deployment import SEAT, Federation, load, peers, read, roster, seats, signs
-from wardround.drivers.nats.enrolling import EXPORT, Lab, Place, answer, server_key
-from wardround.drivers.nats.keys import COORDINATOR, KeyFolder, make
+from wardround.drivers.nats.deployment import Federation, load, read, roster
+from wardround.drivers.nats.enrolling import Lab, Place, answer, server_key
+from wardround.drivers.nats.keys import KeyFolder, make
+from wardround.drivers.parties.identities import EXPORT
+from wardround.drivers.parties.names import COORDINATOR, SEAT, peers, seats, signs
 from wardround.drivers.store.registrar import ANCHOR, Registrar, read_anchor, read_export
 from wardround.errors import UsageError
 from wardround.secagg.parameters import Lattice

@@ -19,30 +19,24 @@ from wardround import __version__
 from wardround.drivers.nats.broker import PrivateBroker
 from wardround.drivers.nats.brokerconfig import Listen
 from wardround.drivers.nats.coordinator import Coordinator, Patience
-from wardround.drivers.nats.deployment import Federation, fingerprint, load, peers, read, roster, signs
-from wardround.drivers.nats.enrolling import EXPORT, passphrase
+from wardround.drivers.nats.deployment import Federation, fingerprint, load, read, roster
 from wardround.drivers.nats.hub import Holding, Hub
 from wardround.drivers.nats.keys import KeyFolder
 from wardround.drivers.nats.link import LinkError
 from wardround.drivers.nats.log import PatientLog
 from wardround.drivers.nats.provisioning import public_keys
-from wardround.drivers.nats.secured import Authenticated, Evidence, Papers, ServerGuard
-from wardround.drivers.nats.securing import Securing, kept_server
-from wardround.drivers.nats.state import State
+from wardround.drivers.parties.identities import papers, passphrase
+from wardround.drivers.parties.machines import Course
+from wardround.drivers.parties.names import peers, signs
+from wardround.drivers.parties.secured import Authenticated, Evidence, ServerGuard
+from wardround.drivers.parties.securing import Securing
 from wardround.drivers.privacy import settle
 from wardround.drivers.sinks.health import Health, Snapshot
-from wardround.drivers.store.member_keys import read_server_key
-from wardround.drivers.store.registrar import ANCHOR, read_anchor
 from wardround.drivers.store.result import write_result
+from wardround.drivers.store.state import State
 from wardround.drivers.world import build, plan, root_rows
 from wardround.errors import UsageError
 from wardround.events import Emit, Event, Note, RunDone, RunStarted, RunStopped
-from wardround.federation.buffered import server_for
-from wardround.federation.buffered_desk import in_front
-from wardround.federation.desk import Desk, PlainDesk
-from wardround.federation.plan import Plan
-from wardround.federation.root import RootRows
-from wardround.federation.secure_server import TURNS_PER_EXCHANGE
 from wardround.federation.server import Phase
 from wardround.federation.watch import Watch
 from wardround.wire import decode, encode, message
@@ -89,31 +83,23 @@ def serve(asked: Serve, emit: Emit) -> bool:
     names = roster(federation, table)
     agreed = plan(federation, table)
     root = root_rows(federation, build(federation, table)) if federation.root.size else None
+    keys, digest = asked.file.parent / federation.broker.keys, fingerprint(federation, names)
+    securing = Securing.of(federation, digest, names, keys, passphrase())
     del table  # the coordinator needs the schema and its own root rows; all others stay with gateways
     state = State(asked.folder)
     try:
-        process = _Process(asked, _Course(federation, agreed, names, root), state, emit)
+        process = _Process(asked, federation, Course(federation, agreed, names, securing, root), state, emit)
         return asyncio.run(process.run())
     finally:
         state.close()
 
 
-@dataclass(frozen=True, eq=False)
-class _Course:
-    """What is fixed for a run: the file, the plan made from it, the gateways' names, the coordinator's own root rows."""
-
-    federation: Federation
-    plan: Plan
-    names: tuple[str, ...]
-    root: RootRows | None
-
-
 class _Process:
-    def __init__(self, asked: Serve, course: _Course, state: State, emit: Emit) -> None:
+    def __init__(self, asked: Serve, federation: Federation, course: Course, state: State, emit: Emit) -> None:
         self._asked, self._state, self._sinks = asked, state, [emit]
         self._watch = Watch()
-        self._federation, self._agreed, self._names = course.federation, course.plan, course.names
-        self._root = course.root
+        self._federation, self._course = federation, course
+        self._agreed, self._names = course.plan, course.names
         self._digest = fingerprint(self._federation, self._names)
         self._saved = self._load()
         self._run_id = self._saved.run if self._saved else _run_id(self._federation)
@@ -174,9 +160,8 @@ class _Process:
 
     def _guard(self, broker: PrivateBroker | None) -> ServerGuard:
         keys, state = self._keys(), self._state
-        anchor = read_anchor(keys.path / ANCHOR)
-        papers = Papers(anchor, read_server_key(keys.path / "server.key", anchor, passphrase()), keys.path / EXPORT)
-        guard = ServerGuard(papers, self._run_id, state.load("auth"), partial(state.save, "auth"), self._emit)
+        brought = papers(keys.path, passphrase())
+        guard = ServerGuard(brought, self._run_id, state.load("auth"), partial(state.save, "auth"), self._emit)
 
         def changed() -> None:
             if broker is not None:
@@ -202,7 +187,7 @@ class _Process:
             self._state.save("coordinator", encode(Saved(self._run_id, self._digest, machine, log.position())))
 
         return Coordinator(
-            desk=self._desk(),
+            desk=self._course.desk(self._run_id, self._saved.machine if self._saved else None),
             port=hub,
             save=save,
             emit=self._emit,
@@ -214,22 +199,6 @@ class _Process:
             ticks=time.monotonic,
             account=settle(f),
         )
-
-    def _desk(self) -> Desk:
-        """The machine, as the last checkpoint left it."""
-        f, saved = self._federation, self._saved
-        securing = Securing.of(f, self._names, self._keys(), passphrase())
-        kept = kept_server(saved.machine) if saved is not None and securing is not None else None
-        data = kept.server if kept is not None else saved.machine if saved is not None else None
-        if data is None:
-            server = server_for(self._agreed).new(self._agreed, f.participation, self._names, f.seed)
-        else:
-            server = server_for(self._agreed).from_bytes(self._agreed, f.participation, self._names, f.seed, data)
-        if self._root is not None:
-            server.hold(self._root)
-        if securing is None:
-            return in_front(PlainDesk(server, self._names), self._names, 1)
-        return in_front(securing.desk(server, self._run_id, kept), self._names, TURNS_PER_EXCHANGE)
 
     def _health(self, coordinator: Coordinator, hub: Hub) -> Health | None:
         if not self._federation.broker.http:

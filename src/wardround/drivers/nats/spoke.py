@@ -12,8 +12,8 @@ from nats.aio.msg import Msg
 from wardround.drivers.nats.envelope import Notice, Presence, answer_parts, join
 from wardround.drivers.nats.keys import KeyFolder
 from wardround.drivers.nats.link import LinkError, connect, found, request, stored
-from wardround.drivers.nats.secured import DeviceGuard, Invitation, KnockReply
-from wardround.drivers.nats.state import DiskError
+from wardround.drivers.parties.secured import DeviceGuard, Invitation, KnockReply
+from wardround.drivers.store.state import DiskError
 from wardround.errors import RemoteProtocolError
 from wardround.wire import decode, encode
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from wardround.drivers.nats import signing
-from wardround.drivers.nats.deployment import Federation, Seat, fingerprint, seats, token
-from wardround.drivers.nats.keys import COORDINATOR, KeyFolder
+from wardround.config import Experiment
+from wardround.drivers.parties import signing
+from wardround.drivers.parties.names import COORDINATOR, Seat, seats, token
 from wardround.drivers.world import protection
 from wardround.errors import LocalProtocolError
 from wardround.federation.client import Client
@@ -33,24 +34,26 @@ from wardround.wire import decode
 class Securing:
     """What the parties of one federation's secure sum share."""
 
-    federation: Federation
+    agreed: str
     names: tuple[str, ...]
-    keys: KeyFolder
+    keys: Path
     config: Lattice
     seats: tuple[Seat, ...]
     passphrase: str = field(default="", repr=False)
 
     @classmethod
-    def of(cls, federation: Federation, names: Sequence[str], keys: KeyFolder, passphrase: str = "") -> Securing | None:
-        """None where the file asks for plain sums.
+    def of(
+        cls, experiment: Experiment, agreed: str, names: Sequence[str], keys: Path, passphrase: str = ""
+    ) -> Securing | None:
+        """None where the file asks for plain sums. ``agreed``: the digest of what all parties must have alike.
 
         Raises:
             ConfigError: the committee cannot be drawn.
         """
-        choice = protection(federation)
+        choice = protection(experiment)
         if not isinstance(choice, Lattice):
             return None
-        return cls(federation, tuple(names), keys, choice, seats(federation, names), passphrase)
+        return cls(agreed, tuple(names), keys, choice, seats(experiment, names), passphrase)
 
     def committee(self) -> Committee:
         """Who is on it, with everybody's verification keys.
@@ -95,7 +98,7 @@ class Securing:
         return tuple(seat for seat in self.seats if seat.holder == name)
 
     def _session(self, run: str) -> bytes:
-        return digest(labels.SECAGG_SESSION, fingerprint(self.federation, self.names).encode(), run.encode())
+        return digest(labels.SECAGG_SESSION, self.agreed.encode(), run.encode())
 
 
 def kept_server(saved: bytes) -> SecureState:

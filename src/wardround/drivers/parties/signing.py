@@ -1,6 +1,6 @@
 """Who signs what in the secure sum: an ML-DSA-65 key per gateway, committee member and for the coordinator.
 
-    KEYS/TOKEN.id, coordinator.id   identities from enrolment (enrolling.py); each holds its owner's signing key
+    KEYS/TOKEN.id, coordinator.id   identities from enrolment ; each holds its owner's signing key
     KEYS/signers.roster             everybody's verification keys, signed by the registrar; public
 
 The digest of the roster is bound into every round, so whoever holds another one sends nothing.
@@ -12,34 +12,33 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wardround.auth.signers import open_signers
-from wardround.drivers.nats.deployment import Seat
-from wardround.drivers.nats.enrolling import Place
-from wardround.drivers.nats.keys import COORDINATOR, KeyFolder
+from wardround.drivers.parties.identities import enrolled
+from wardround.drivers.parties.names import COORDINATOR, Seat
 from wardround.drivers.store.registrar import ANCHOR, SIGNERS, read_anchor
 from wardround.errors import RemoteProtocolError, UsageError
 from wardround.secagg.keys import Signer
 from wardround.secagg.messages import Roster, RosterEntry
 
 
-def signer(folder: KeyFolder, name: str, owner: str, passphrase: str = "") -> Signer:
+def signer(folder: Path, name: str, owner: str, passphrase: str = "") -> Signer:
     """The signing key of ``name``, which is called ``owner`` in file names.
 
     Raises:
         UsageError: it is not enrolled here, or enrolled without a signing key.
     """
-    key = Place(folder, name, owner, passphrase).gateway().member
+    key = enrolled(folder, name, owner, passphrase).member
     if key is None:
         raise UsageError(f"{name} enrolled without a signing key: enrol it again with --committee")
     return Signer(key.seed)
 
 
-def roster(folder: KeyFolder, gateways: Sequence[str], seats: Sequence[Seat]) -> Roster:
+def roster(folder: Path, gateways: Sequence[str], seats: Sequence[Seat]) -> Roster:
     """Everybody's verification keys.
 
     Raises:
         UsageError: the registrar's list is missing, not the registrar's, or lacks a key.
     """
-    file = folder.path / SIGNERS
+    file = folder / SIGNERS
     public = _load(file, folder)
 
     def key(name: str) -> bytes:
@@ -56,9 +55,9 @@ def roster(folder: KeyFolder, gateways: Sequence[str], seats: Sequence[Seat]) ->
     )
 
 
-def _load(file: Path, folder: KeyFolder) -> dict[str, bytes]:
+def _load(file: Path, folder: Path) -> dict[str, bytes]:
     try:
-        return open_signers(read_anchor(folder.path / ANCHOR), file.read_bytes())
+        return open_signers(read_anchor(folder / ANCHOR), file.read_bytes())
     except OSError as error:
         raise UsageError(
             f"{file} cannot be read: {error.strerror}; the registrar writes it beside its export: copy it here"
