@@ -164,7 +164,7 @@ def _in(space: str, *command: str) -> str:
 def benign(net: Net, work: Path, python: str) -> None:
     """Everyday life: servers, a monitor, a pump, wearables, a sensor, images."""
     (work / "mosquitto.conf").write_text(
-        f"listener 1883 0.0.0.0\nallow_anonymous true\nuser root\npersistence false\nlog_dest none\n"
+        "listener 1883 0.0.0.0\nallow_anonymous true\nuser root\npersistence false\nlog_dest none\n"
     )
     (work / "images").mkdir()
     actor = (python, str(HERE / "actors.py"))
