@@ -11,7 +11,7 @@ import pytest
 import wardround.crypto.sharing as room
 from wardround.crypto.decoding import open_packed, open_singles, solve
 from wardround.crypto.sampling import subseed
-from wardround.crypto.sharing import PRIME, Sharing, centred, check, commit, deal, evaluation, field_array
+from wardround.crypto.sharing import PRIME, Sharing, centred, check, commit, deal, evaluation, field_array, unfold
 from wardround.errors import DecodeError, RemoteProtocolError, RoundError
 
 SEED = bytes(range(32))
@@ -95,6 +95,39 @@ def test_any_t_shares_are_independent_of_the_secret(t: Any, ell: Any, monkeypatc
         # the same count over t + ell shares, which do depend on the secret, is far off: most of their cells are empty
         assert len(np.unique(values[:, : t + ell], axis=0)) <= 17**t
     room.evaluation.cache_clear()
+
+
+@pytest.mark.parametrize("sharing", SHAPES, ids=str)
+def test_members_unfold_their_opening_from_a_seed_or_take_it_as_it_is(sharing: Any) -> None:
+    dealing = deal(sharing, secret_of(sharing), b"ctx", SEED)
+    assert len(dealing.seeds) == sharing.threshold and len(set(dealing.seeds)) == sharing.threshold
+    for j, letter in enumerate(dealing.letters, 1):
+        assert len(letter) == sharing.letter_bytes(j) == (32 if j <= sharing.threshold else sharing.share_bytes)
+        assert unfold(sharing, j, letter) == dealing.openings[j - 1]
+        for wrong in (letter[:-1], letter + b"x", b""):
+            with pytest.raises(RemoteProtocolError, match="wrong size"):
+                unfold(sharing, j, wrong)
+    public = (dealing.commitments, dealing.proof)
+    other = bytes(32)  # another seed is another share: the commitment does not open
+    with pytest.raises(RemoteProtocolError, match="commitment"):
+        check(sharing, 1, unfold(sharing, 1, other), b"ctx", public)
+
+
+def test_seeds_say_nothing_about_the_secret() -> None:
+    """What members 1..t are sent is the same for every secret; everyone else's opening is not."""
+    sharing = SHAPES[1]
+    one, two = (deal(sharing, secret_of(sharing, i), b"ctx", SEED) for i in range(2))
+    assert one.letters[: sharing.threshold] == two.letters[: sharing.threshold]
+    assert all(a != b for a, b in zip(one.letters[sharing.threshold :], two.letters[sharing.threshold :], strict=True))
+
+
+def test_a_seed_whose_stream_is_too_short_is_refused(monkeypatch: Any) -> None:
+    def short(seed: bytes, count: int, prime: int) -> Any:
+        raise RuntimeError("too few")
+
+    monkeypatch.setattr(room, "field_elements", short)
+    with pytest.raises(RemoteProtocolError, match="yields no share"):
+        unfold(SHAPES[0], 1, SEED)
 
 
 @pytest.mark.parametrize("sharing", SHAPES[:3], ids=str)

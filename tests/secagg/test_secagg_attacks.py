@@ -341,14 +341,14 @@ def deal_badly(t: Any, client: Any) -> Any:
         openings = (*dealing.openings[:2], opening, *dealing.openings[3:])
         commitments = tuple(room.commit(o) for o in openings)
         # the dealer computes the challenge from what it committed to, as an honest one does
-        count = sharing.blocks * sharing.threshold
-        uniform = field_elements(subseed(seed, b"coefficients"), count + room.CHECKS * sharing.needed, PRIME)
-        points = room._points(sharing, secret % PRIME, uniform[:count].reshape(sharing.blocks, -1))
-        masks = uniform[count:].reshape(room.CHECKS, -1)
+        uniform = np.stack([room._uniform(sharing, own) for own in dealing.seeds], axis=1)
+        points = room._points(sharing, secret % PRIME, uniform[: sharing.blocks])
+        own = field_elements(subseed(seed, b"masks"), room.CHECKS * sharing.pack, PRIME).reshape(room.CHECKS, -1)
+        masks = np.concatenate([own, uniform[sharing.blocks :]], axis=1)
         proof = (
             masks + room.product(room.challenge(sharing, context, commitments), room._levelled(sharing, points))
         ) % PRIME
-        return room.Dealing(openings, commitments, proof.astype("<u2").tobytes())
+        return room.Dealing(openings, commitments, proof.astype("<u2").tobytes(), dealing.seeds)
 
     honest, client_module.deal = client_module.deal, bad
     try:

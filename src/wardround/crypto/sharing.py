@@ -1,8 +1,11 @@
 """Packed Shamir sharing over F_p, p = 65521, with a hash-only low-degree proof.
 
 A vector is cut into blocks of ``pack`` elements (ell); block m is hidden in a polynomial f_m of degree t + ell - 1 whose
-values at ell secret points are the block and at t further points are uniform. Member j (1..C) holds f_m(j) for all m:
+values at ell secret points are the block and at the points 1..t are uniform. Member j (1..C) holds f_m(j) for all m:
 2 bytes per block. Franklin and Yung, STOC 1992.
+
+Members 1..t hold uniform values, so each of them is sent a 32-byte seed from which its whole opening follows (``unfold``), and only
+C - t openings travel (docs/design/0806). Everything that is checked and opened is the same.
 
 Proof of low degree (docs/design/0203): the dealer adds R = 8 random mask polynomials b_r, commits
 com_j = H(salt_j, f_*(j), b_*(j)), takes gamma = XOF(context, com_1..com_C) in F_p^{R x M} and publishes
@@ -27,7 +30,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from wardround.arrays import I64, U16
-from wardround.crypto.sampling import challenge_elements, field_elements, subseed
+from wardround.crypto.sampling import SEED_BYTES, challenge_elements, field_elements, subseed
 from wardround.errors import DecodeError, RemoteProtocolError
 
 PRIME = 65521  # the largest prime below 2^16: a sum of keys fits, a share takes 2 bytes
@@ -35,6 +38,7 @@ CHECKS = 8  # R
 SALT_BYTES = 32
 DIGEST_BYTES = 32
 LARGEST = PRIME // 2  # sums of secrets must stay within +-LARGEST
+_SALT = b"salt"
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,10 @@ class Sharing:
         """One member's opening: salt, M + R field elements."""
         return SALT_BYTES + 2 * (self.blocks + CHECKS)
 
+    def letter_bytes(self, member: int) -> int:
+        """What ``member`` is sent: a seed, or its opening."""
+        return SEED_BYTES if member <= self.threshold else self.share_bytes
+
     @property
     def proof_bytes(self) -> int:
         return 2 * CHECKS * self.needed
@@ -89,8 +97,8 @@ class Sharing:
 
     @cached_property
     def defining_points(self) -> tuple[int, ...]:
-        """The secret points, then the t points whose values are uniform."""
-        return tuple(PRIME - 1 - u for u in range(self.needed))
+        """The secret points, then those of the members 1..t, whose values are uniform."""
+        return (*self.secret_points, *range(1, self.threshold + 1))
 
     @cached_property
     def to_members(self) -> I64:
@@ -100,11 +108,19 @@ class Sharing:
 
 @dataclass(frozen=True, eq=False)
 class Dealing:
-    """What the dealer makes: ``openings`` are secret, one per member; commitments and proof are public."""
+    """What the dealer makes: ``openings`` are secret, one per member, and so are the ``seeds`` of the first t of them;
+    commitments and proof are public.
+    """
 
     openings: tuple[bytes, ...]
     commitments: tuple[bytes, ...]
     proof: bytes
+    seeds: tuple[bytes, ...]
+
+    @property
+    def letters(self) -> tuple[bytes, ...]:
+        """What each member is sent, sealed: members 1..t a seed, the others their opening."""
+        return self.seeds + self.openings[len(self.seeds) :]
 
 
 def deal(sharing: Sharing, secret: I64, context: bytes, seed: bytes) -> Dealing:
@@ -117,15 +133,34 @@ def deal(sharing: Sharing, secret: I64, context: bytes, seed: bytes) -> Dealing:
         raise ValueError(
             f"the secret has shape {secret.shape}, the sharing wants ({sharing.length + sharing.singles},)"
         )
-    need, count = sharing.needed, sharing.blocks * sharing.threshold
-    uniform = field_elements(subseed(seed, b"coefficients"), count + CHECKS * need, PRIME)
-    points = _points(sharing, secret % PRIME, uniform[:count].reshape(sharing.blocks, sharing.threshold))
-    masks = uniform[count:].reshape(CHECKS, need)
+    t, pack, blocks = sharing.threshold, sharing.pack, sharing.blocks
+    seeds = tuple(subseed(seed, b"member" + bytes([j])) for j in range(1, t + 1))
+    uniform = np.stack([_uniform(sharing, own) for own in seeds], axis=1)  # [M + R, t]
+    masks = np.empty((CHECKS, sharing.needed), np.int64)
+    masks[:, :pack] = field_elements(subseed(seed, b"masks"), CHECKS * pack, PRIME).reshape(CHECKS, pack)
+    masks[:, pack:] = uniform[blocks:]
+    points = _points(sharing, secret % PRIME, uniform[:blocks])
     values = product(np.concatenate([points, masks]), sharing.to_members).astype("<u2")
-    openings = _openings(values, subseed(seed, b"salts"))
+    openings = _openings(values, seeds, subseed(seed, b"salts"))
     commitments = tuple(commit(opening) for opening in openings)
     proof = (masks + product(challenge(sharing, context, commitments), _levelled(sharing, points))) % PRIME
-    return Dealing(openings, commitments, proof.astype("<u2").tobytes())
+    return Dealing(openings, commitments, proof.astype("<u2").tobytes(), seeds)
+
+
+def unfold(sharing: Sharing, member: int, letter: bytes) -> bytes:
+    """The opening of ``member`` in what it was sent.
+
+    Raises:
+        RemoteProtocolError: of the wrong size, or a seed whose stream yields too few elements (a chance of 2^-60).
+    """
+    if len(letter) != sharing.letter_bytes(member):
+        raise RemoteProtocolError("share of the wrong size")
+    if member > sharing.threshold:
+        return letter
+    try:
+        return subseed(letter, _SALT) + _uniform(sharing, letter).astype("<u2").tobytes()
+    except RuntimeError as error:
+        raise RemoteProtocolError("a seed that yields no share") from error
 
 
 def commit(opening: bytes) -> bytes:
@@ -236,6 +271,13 @@ def _levelled(sharing: Sharing, points: I64) -> I64:
     return levelled
 
 
-def _openings(values: np.ndarray, seed: bytes) -> tuple[bytes, ...]:
+def _uniform(sharing: Sharing, seed: bytes) -> I64:
+    """[M + R]: the values of a member that has ``seed``."""
+    return field_elements(subseed(seed, b"share"), sharing.blocks + CHECKS, PRIME)
+
+
+def _openings(values: np.ndarray, seeds: tuple[bytes, ...], seed: bytes) -> tuple[bytes, ...]:
     columns = np.ascontiguousarray(values.T)
-    return tuple(subseed(seed, bytes([j])) + column.tobytes() for j, column in enumerate(columns))
+    salts = [subseed(own, _SALT) for own in seeds]
+    salts += [subseed(seed, bytes([j])) for j in range(len(seeds), len(columns))]
+    return tuple(salt + column.tobytes() for salt, column in zip(salts, columns, strict=True))

@@ -154,9 +154,9 @@ class Client:
         )
         leaf = transcript.leaf(bound, dealing.commitments, dealing.proof)
         sealed, chains = [], []
-        for member, (chain, opening) in enumerate(zip(self._kept.chains, dealing.openings, strict=True), start=1):
+        for member, (chain, letter) in enumerate(zip(self._kept.chains, dealing.letters, strict=True), start=1):
             round_key, chain = chain.take(described.number, identity)
-            sealed.append(keys.seal_once(round_key, opening, leaf + bytes([member])))
+            sealed.append(keys.seal_once(round_key, letter, leaf + bytes([member])))
             chains.append(chain)
         key.fill(0)  # best effort: CPython may have copied it
         return Contribution(

@@ -21,7 +21,7 @@ import numpy as np
 
 from wardround.arrays import I64, U16
 from wardround.crypto.decoding import open_singles
-from wardround.crypto.sharing import PRIME, Sharing, check, field_array
+from wardround.crypto.sharing import PRIME, Sharing, check, field_array, unfold
 from wardround.errors import AuthError, LocalProtocolError, RemoteProtocolError, RoundError
 from wardround.secagg import certificate, keys, labels, partition, transcript
 from wardround.secagg.messages import (
@@ -177,10 +177,11 @@ class MemberRound:
     def _open(self, packet: SharePacket, leaf: bytes, take: TakeKey) -> Held:
         key = take(packet.client)
         try:
-            opening = keys.open_once(key, packet.sealed, leaf + bytes([self.number]))
+            letter = keys.open_once(key, packet.sealed, leaf + bytes([self.number]))
         except AuthError as error:
             raise AuthError("the sealed share does not belong to this contribution") from error
         bound = transcript.context(self.identity, packet.client, packet.ciphertexts)
+        opening = unfold(self.sharing, self.number, letter)
         share = check(self.sharing, self.number, opening, bound, (packet.commitments, packet.low_degree))
         return Held(packet.client, leaf, share)
 

@@ -168,10 +168,11 @@ class Vault:
 
     def _check_sizes(self, contribution: Contribution) -> None:
         expected = tuple(0 if segment is None else segment.wire_bytes for segment in self._segments)
-        committee, sealed = self._descriptor.committee.members, self._sharing.share_bytes + TAG_BYTES
+        committee, sharing = self._descriptor.committee.members, self._sharing
+        sealed = [sharing.letter_bytes(member) + TAG_BYTES for member in range(1, committee + 1)]
         if (
             (len(contribution.update), len(contribution.counts)) != expected
-            or [len(item) for item in contribution.sealed] != [sealed] * committee
+            or [len(item) for item in contribution.sealed] != sealed
             or [len(item) for item in contribution.commitments] != [DIGEST_BYTES] * committee
             or len(contribution.low_degree) != self._sharing.proof_bytes
         ):

@@ -80,7 +80,8 @@ def choose(config: Lattice, clients: int, cohort: int, values: int, counts: int)
 def fixed_bytes(committee: Committee, n: int) -> int:
     """Bytes of a contribution besides its ciphertexts: shares, tags, commitments, low-degree proof."""
     sharing = committee.sharing(n)
-    return committee.members * (sharing.share_bytes + TAG_BYTES + DIGEST_BYTES) + sharing.proof_bytes
+    letters = sum(sharing.letter_bytes(member) for member in range(1, committee.members + 1))
+    return letters + committee.members * (TAG_BYTES + DIGEST_BYTES) + sharing.proof_bytes
 
 
 def why(found: tuple[Way, ...]) -> str:
