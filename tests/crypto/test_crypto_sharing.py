@@ -100,7 +100,7 @@ def test_any_t_shares_are_independent_of_the_secret(t: Any, ell: Any, monkeypatc
 @pytest.mark.parametrize("sharing", SHAPES, ids=str)
 def test_members_unfold_their_opening_from_a_seed_or_take_it_as_it_is(sharing: Any) -> None:
     dealing = deal(sharing, secret_of(sharing), b"ctx", SEED)
-    assert len(dealing.seeds) == sharing.threshold and len(set(dealing.seeds)) == sharing.threshold
+    assert len(set(dealing.seeds)) == len(dealing.seeds) == sharing.threshold
     for j, letter in enumerate(dealing.letters, 1):
         assert len(letter) == sharing.letter_bytes(j) == (32 if j <= sharing.threshold else sharing.share_bytes)
         assert unfold(sharing, j, letter) == dealing.openings[j - 1]
