@@ -4,7 +4,7 @@ A vector is cut into blocks of ``pack`` elements (ell); block m is hidden in a p
 values at ell secret points are the block and at the points 1..t are uniform. Member j (1..C) holds f_m(j) for all m:
 2 bytes per block. Franklin and Yung, STOC 1992.
 
-Members 1..t hold uniform values, so each of them is sent a 32-byte seed from which its whole opening follows (``unfold``), and only
+Members 1..t hold uniform values, so each is sent a 32-byte seed from which its whole opening follows (``unfold``), and only
 C - t openings travel (docs/design/0806). Everything that is checked and opened is the same.
 
 Proof of low degree (docs/design/0203): the dealer adds R = 8 random mask polynomials b_r, commits
