@@ -110,6 +110,13 @@ def _fields(cls: type) -> list[tuple[str, Any]]:
 
 
 def _write(out: list[bytes], kind: Any, value: Any, where: str) -> None:
+    scalar = _SCALARS.get(kind)
+    if scalar is not None:
+        try:
+            out.append(scalar[0](value))
+        except (struct.error, AttributeError, TypeError) as error:
+            raise TypeError(f"{where} = {value!r} is not a {kind.__name__} that fits the wire") from error
+        return
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (Union, types.UnionType):
         out.append(b"\x00" if value is None else b"\x01")
@@ -121,11 +128,6 @@ def _write(out: list[bytes], kind: Any, value: Any, where: str) -> None:
             _write(out, arguments[0], item, where)
     elif origin is np.ndarray:
         _write_array(out, _dtype(arguments), value, where)
-    elif kind in _SCALARS:
-        try:
-            out.append(_SCALARS[kind][0](value))
-        except (struct.error, AttributeError, TypeError) as error:
-            raise TypeError(f"{where} = {value!r} is not a {kind.__name__} that fits the wire") from error
     elif hasattr(kind, "__wire_tag__"):
         for name, inner in _fields(kind):
             _write(out, inner, getattr(value, name), f"{where}.{name}")
@@ -134,6 +136,9 @@ def _write(out: list[bytes], kind: Any, value: Any, where: str) -> None:
 
 
 def _read(cursor: _Cursor, kind: Any, where: str) -> Any:
+    scalar = _SCALARS.get(kind)
+    if scalar is not None:
+        return scalar[1](cursor)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (Union, types.UnionType):
         return _read(cursor, _some(arguments), where) if _read_bool(cursor) else None
@@ -144,8 +149,6 @@ def _read(cursor: _Cursor, kind: Any, where: str) -> Any:
         return tuple(_read(cursor, arguments[0], where) for _ in range(count))
     if origin is np.ndarray:
         return _read_array(cursor, _dtype(arguments), where)
-    if kind in _SCALARS:
-        return _SCALARS[kind][1](cursor)
     try:
         return kind(**{name: _read(cursor, inner, f"{where}.{name}") for name, inner in _fields(kind)})
     except (ValueError, TypeError) as error:

@@ -57,22 +57,33 @@ def test_adversarial_public_polynomials_stay_exact(n: Any, k: Any) -> None:
         assert np.array_equal(multiply(transform(ring, a), s)[0], schoolbook(a[0], s, k))
 
 
-def test_a_product_that_would_not_be_exact_raises() -> None:
-    ring = Ring(2048, 54)
-    with pytest.raises(ArithmeticError, match="not exact"):
-        multiply(transform(ring, np.full((1, 2048), 1 << 53, np.uint64)), np.full(2048, 1 << 40))
+def test_a_product_that_would_not_be_exact_raises(monkeypatch: Any) -> None:
+    ring = Ring(2048, 52)
+    public = transform(ring, np.full((1, 2048), 1 << 51, np.uint64))
+    with pytest.raises(ArithmeticError, match=f"a coefficient beyond {room.LONGEST}"):
+        multiply(public, np.full(2048, room.LONGEST + 1))
+    monkeypatch.setattr(room, "MARGIN", 0.0)
+    with pytest.raises(ArithmeticError, match=r"from an integer, 0\.0 allowed"):
+        multiply(public, np.full(2048, 3))
+
+
+def test_a_value_that_is_no_number_fails_the_check() -> None:
+    values = np.array([[1.0, np.nan, 2.0]])
+    assert not room._round(values, np.empty((1, 3)), np.empty((1, 3))) < room.MARGIN
+    values[0, 1] = 7.4
+    assert abs(room._round(values, np.empty((1, 3)), np.empty((1, 3))) - 0.4) < 1e-9
 
 
 @pytest.mark.parametrize("n, k", [(1024, 21), (1024, 25), (2048, 41), (2048, 49)])
 def test_distance_to_the_integers_has_the_margin_of_the_documents(n: Any, k: Any, monkeypatch: Any) -> None:
     worst: list[float] = []
-    honest = room._rounded
+    honest = room._round
 
-    def spy(product: Any) -> Any:
-        worst.append(honest(product.copy())[2])
-        return honest(product)
+    def spy(*arrays: Any) -> Any:
+        worst.append(honest(*arrays))
+        return worst[-1]
 
-    monkeypatch.setattr(room, "_rounded", spy)
+    monkeypatch.setattr(room, "_round", spy)
     for key, most in (("honest", 1e-4), ("all largest", 0.05), ("alternating", 0.05), ("random signs", 0.05)):
         worst.clear()
         multiply(expand(Ring(n, k), SEED, 2), KEYS[key](n))
@@ -80,9 +91,21 @@ def test_distance_to_the_integers_has_the_margin_of_the_documents(n: Any, k: Any
 
 
 def test_rings_that_were_not_checked_are_refused() -> None:
-    for n, k in ((512, 20), (4096, 20), (1024, 0), (2048, 55)):
+    for n, k in ((512, 20), (4096, 20), (1024, 0), (2048, 53)):
         with pytest.raises(ValueError, match="ring"):
             Ring(n, k)
+
+
+@pytest.mark.parametrize("n, k", [(1024, 21), (2048, 25), (2048, 41)])
+def test_products_come_in_wire_order_whatever_the_size_of_a_block(n: Any, k: Any, monkeypatch: Any) -> None:
+    ring, s = Ring(n, k), KEYS["honest"](n)
+    natural = multiply(expand(ring, SEED, 5), s)
+    wire = natural.reshape(5, 2, n // 2).transpose(0, 2, 1).reshape(-1)
+    assert (wire[:4] == natural[0, [0, n // 2, 1, n // 2 + 1]]).all()
+    for block in (1, 3 * n, 1 << 20):
+        monkeypatch.setattr(room, "_BLOCK", block)
+        blocks = [block.astype(np.uint64) for block in room.products(expand(ring, SEED, 5), s)]
+        assert (np.concatenate(blocks) & ring.mask == wire).all()
 
 
 def test_odd_and_even_counts_give_the_same_polynomials() -> None:

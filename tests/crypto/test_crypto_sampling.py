@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from wardround.crypto.sampling import (
+    GROUP,
     accept,
     centred_binomial,
     challenge_elements,
@@ -39,11 +40,19 @@ def test_seeds_have_32_bytes(seed: Any) -> None:
             draw(seed, 8)
 
 
-def test_centred_binomial_is_popcount_minus_popcount() -> None:
-    words = uniform_words(SEED, 2 * 20_000)
-    expected = [int(a).bit_count() - int(b).bit_count() for a, b in zip(words[0::2], words[1::2], strict=True)]
-    drawn = centred_binomial(SEED, 20_000)  # longer than one piece of the stream
-    assert drawn.tolist() == expected
+def test_centred_binomial_is_popcount_minus_popcount_group_by_group() -> None:
+    count = 2 * GROUP + 999
+    words = [int(word) for word in uniform_words(SEED, 2 * count)]
+    expected: list[int] = []
+    for size in (GROUP, GROUP, 999):
+        up, down, words = words[:size], words[size : 2 * size], words[2 * size :]
+        expected += [a.bit_count() - b.bit_count() for a, b in zip(up, down, strict=True)]
+    assert not words
+    assert centred_binomial(SEED, count).tolist() == expected
+    assert centred_binomial(SEED, 5).tolist() == [
+        int(a).bit_count() - int(b).bit_count()
+        for a, b in zip(uniform_words(SEED, 5), uniform_words(SEED, 10)[5:], strict=True)
+    ]
 
 
 def test_centred_binomial_has_variance_32_and_fits_the_binomial_law() -> None:

@@ -58,6 +58,51 @@ def test_dithered_error_is_unbiased_has_the_variance_of_the_formula_and_ignores_
     assert np.abs(error).max() < mode.margin
 
 
+@pytest.mark.parametrize("clients, bits", [(400, 8), (2000, 12)])  # r = 6 and r = 2: a coarse grid
+def test_clients_that_send_the_same_vector_do_not_add_up_one_rounding_error(clients: Any, bits: Any) -> None:
+    """Values between grid points, the same at every client: what a fixed rounding would multiply by their number."""
+    mode: Any = choose_dithered(1024, clients, bits)
+    segment = kahe.Segment(mode, 1024, 1024, SEED)
+    values = stream(7, "same").uniform(-1, 1, 1024).astype(np.float32)
+    offsets = stream(8, "offsets").integers(0, 1 << fixedpoint.OFFSET_BITS, clients)
+    total, key_sum = kahe.start(segment), np.zeros(1024, np.int64)
+    for i, offset in enumerate(offsets.tolist()):
+        steps = fixedpoint.to_steps(values, 1.0, mode.levels, mode.r, offset)
+        key = centred_binomial(subseed(SEED, b"same" + i.to_bytes(2, "big")), 1024).astype(np.int64)
+        kahe.add(segment, total, kahe.encrypt(segment, steps, key, subseed(SEED, b"noise" + i.to_bytes(2, "big"))))
+        key_sum += key
+    exact = clients * (values.astype(float) + 1) * mode.levels / 2
+    error = kahe.decrypt_steps(segment, total, key_sum, clients) - exact
+    variance = clients * (
+        1 / 12 + (32 + 1 / 6) / 4**mode.r
+    )  # 1/6: of f (1 - f) over all places f between two grid points
+    assert variance <= clients * mode.variance
+    assert (
+        abs(error.mean()) < 5 * (variance / 1024 + clients / 4 / 4**mode.r) ** 0.5
+    )  # one offset for a client's values
+    assert abs(error.var() / variance - 1) < 5 * (2 / 1024) ** 0.5
+    nearest = fixedpoint.to_steps(values, 1.0, mode.levels, mode.r) / 2**mode.r - exact / clients
+    if mode.r < 6:  # what the same rounding at every client would give
+        assert clients * nearest.std() > 2 * variance**0.5
+
+
+@given(st.floats(-1.25, 1.25, width=32), st.integers(2, 16), st.integers(0, 6))
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_rounding_by_a_uniform_offset_is_right_on_average(value: Any, bits: Any, r: Any) -> None:
+    levels, array = (1 << bits) - 1, np.array([value], np.float32)
+    cut = float(np.clip(np.float32(value), -1, 1))
+    exact = (cut + 1) * levels * 2**r / 2
+    low, high = int(np.floor(exact)), int(np.ceil(exact))
+    found = {
+        offset: int(fixedpoint.to_steps(array, 1.0, levels, r, offset)[0]) for offset in (0, 1, 1 << 15, (1 << 16) - 1)
+    }
+    assert set(found.values()) <= {low, high}
+    assert list(found.values()) == sorted(found.values())
+    threshold = (1 << 16) - int((exact - low) * (1 << 16))  # offsets from here on round up
+    for offset, steps in found.items():
+        assert steps == (high if offset >= threshold and high > low else low) or abs(offset - threshold) <= 1
+
+
 @pytest.fixture(scope="module")
 def parties() -> Any:
     return Parties([f"gw-{i:02d}" for i in range(9)], Lattice(minimum=3, sharing="keys"), SEED)

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from wardround.crypto.packing import unpack
+from wardround.crypto.ring import expand, multiply
 from wardround.crypto.sampling import centred_binomial, subseed
 from wardround.errors import AuthError, DataError, DecodeError, LocalProtocolError, RemoteProtocolError
 from wardround.secagg import epoch, fixedpoint, kahe, keys, labels, messages, partition, transcript
-from wardround.secagg.parameters import choose_dithered, choose_exact
+from wardround.secagg.parameters import Exact, choose_dithered, choose_exact
 from wardround.wire import decode, encode
 
 SEED = bytes(range(32))
@@ -119,6 +121,28 @@ def test_exact_mode_with_several_digits_and_slots() -> None:
         assert residual <= mode.noise_bound
         _, garbage = kahe.decrypt_counts(segment, total, key_sum + 1)
         assert garbage > mode.noise_bound * 0.9
+
+
+@pytest.mark.parametrize("mode, n", [(DITHERED, 1024), (choose_dithered(2048, 10_000, 10), 2048), (EXACT, 1024)])
+def test_a_ciphertext_is_the_formula_in_plain_numbers(mode: Any, n: Any) -> None:
+    """floor((a s + e + m 2^z + 2^(r-1)) / 2^r) mod 2^L, one coefficient after the other in wire order."""
+    segment = kahe.Segment(mode, n, n + 77, SEED)
+    key, rng = centred_binomial(subseed(SEED, b"key"), n).astype(np.int64), np.random.default_rng(5)
+    plain: Any = rng.integers(0, 1 << (8 if mode is EXACT else 12), n + 77).astype(np.uint64)
+    product = multiply(expand(segment.ring, SEED, -(-segment.coefficients // n)), key)
+    wire = [
+        int(product[row, i + half * (n // 2)]) for row in range(len(product)) for i in range(n // 2) for half in (0, 1)
+    ]
+    errors = centred_binomial(subseed(SEED, b"e"), segment.coefficients).tolist()
+    message, z = (kahe.encode(mode, plain), mode.r + mode.nu) if isinstance(mode, Exact) else (plain, 0)
+    half, width = 1 << mode.r >> 1, mode.k - mode.r
+    expected = [
+        (a + e + (int(m) << z) + half >> mode.r) % (1 << width) for a, e, m in zip(wire, errors, message, strict=False)
+    ]
+    found = kahe.encrypt(
+        segment, plain if isinstance(mode, Exact) else plain.astype(np.int32), key, subseed(SEED, b"e")
+    )
+    assert unpack(found, segment.coefficients, width).tolist() == expected
 
 
 def test_modes_are_not_mixed_up() -> None:

@@ -26,20 +26,32 @@ def packed_bytes(count: int, width: int) -> int:
     return -(-count // period) * rows * word // 8
 
 
+def padded(count: int, width: int) -> int:
+    """``count`` rounded up to whole columns: ``pack`` does not copy a vector of such a length."""
+    period = _shape(width)[1]
+    return -(-count // period) * period
+
+
 def pack(values: U32 | U64, width: int) -> bytes:
     """``values`` [m], each below 2^width, as bytes."""
     word, period, rows = _shape(width)
     columns = -(-values.size // period)
     dtype = np.dtype(f"u{word // 8}")
-    grid = np.zeros(period * columns, dtype)
-    grid[: values.size] = values
+    grid: Array = values
+    if values.size != period * columns or values.dtype != dtype:
+        grid = np.zeros(period * columns, dtype)
+        grid[: values.size] = values
     grid = grid.reshape(period, columns)
-    out = np.zeros((rows, columns), dtype)
-    for row in range(period):
+    out, spare = np.empty((rows, columns), dtype), np.empty(columns, dtype)
+    for row, part in enumerate(grid):
         at, shift = divmod(row * width, word)
-        out[at] |= grid[row] << dtype.type(shift)
-        if shift + width > word:
-            out[at + 1] |= grid[row] >> dtype.type(word - shift)
+        if shift == 0:
+            out[at] = part
+        else:
+            np.left_shift(part, dtype.type(shift), out=spare)
+            out[at] |= spare
+        if shift + width > word:  # the first bits in the next word
+            np.right_shift(part, dtype.type(word - shift), out=out[at + 1])
     return out.astype(dtype.newbyteorder("<"), copy=False).tobytes()
 
 

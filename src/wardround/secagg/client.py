@@ -165,10 +165,14 @@ class Client:
 
     @staticmethod
     def _steps(described: Descriptor, mode: Dithered, values: F32, entropy: bytes) -> I32 | I64:
-        """The update on its grid; where the round is differentially private, shortened and with this client's noise."""
+        """The update on its grid, rounded by an offset of this client's own: its error is zero on average and does not add up
+        with that of others who send the same. Where the round is differentially private: shortened, rounded to the nearest and with
+        this client's noise.
+        """
         noise, grid = mode.noise, mode.levels << mode.r
         if noise is None:
-            return fixedpoint.to_steps(values, described.clip, mode.levels, mode.r)
+            offset = int.from_bytes(subseed(entropy, b"rounding")[:2], "little")
+            return fixedpoint.to_steps(values, described.clip, mode.levels, mode.r, offset)
         steps = fixedpoint.to_steps(privacy.shorten(values, noise.norm), described.clip, mode.levels, mode.r)
         return steps + privacy.draw(noise, subseed(entropy, b"privacy"), values.size, grid)
 

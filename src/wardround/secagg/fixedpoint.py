@@ -15,26 +15,34 @@ import numpy as np
 from wardround.arrays import F32, F64, I32, I64, U64
 from wardround.errors import DataError
 
+OFFSET_BITS = 16
+HALF = 1 << (OFFSET_BITS - 1)
 _PIECE = 1 << 13  # values at a time: stays in the first-level cache
 
 
-def to_steps(values: F32, clip: float, levels: int, r: int) -> I32 | I64:
+def to_steps(values: F32, clip: float, levels: int, r: int, offset: int = HALF) -> I32 | I64:
     """``values`` [d], clipped, in units of 2^-r quantiser steps; 32 bits wide where that suffices.
+
+    A value between two grid points goes to the upper one if its distance to the lower is at least 1 - ``offset`` / 2^16: HALF is
+    rounding to the nearest; an offset drawn uniformly from 0 .. 2^16 - 1 gives every value its own size on average.
 
     Raises:
         DataError: a value is not a number.
     """
-    scale = levels * (1 << r) / (2 * clip)
+    half = levels * (1 << r) / 2
+    shift = half + offset / (1 << OFFSET_BITS)
     small = levels << r < 1 << 31
     whole: I32 | I64 = np.empty(values.size, np.int32) if small else np.empty(values.size, np.int64)
+    if np.isnan(np.max(values, initial=0.0)):  # the maximum carries it on
+        raise DataError("the update holds a value that is not a number: it was not sent")
+    steps = np.empty(min(_PIECE, values.size))
     for at in range(0, values.size, _PIECE):
-        steps = np.multiply(values[at : at + _PIECE], scale, dtype=np.float64)
-        steps += clip * scale
-        np.clip(steps, 0, levels << r, out=steps)
-        np.rint(steps, out=steps)
-        if np.isnan(steps).any():
-            raise DataError("the update holds a value that is not a number: it was not sent")
-        whole[at : at + _PIECE] = steps
+        some = values[at : at + _PIECE]
+        here = steps[: some.size]
+        np.multiply(some, half / clip, out=here, dtype=np.float64)
+        np.clip(here, -half, half, out=here)
+        here += shift
+        whole[at : at + _PIECE] = here  # none is negative: cutting is rounding down
     return whole
 
 

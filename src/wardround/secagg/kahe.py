@@ -7,20 +7,22 @@ Both modes send c = floor((a s + e + m 2^z + 2^(r-1)) / 2^r) mod 2^L, L = k - r;
                whose error does not depend on the value (subtractive dither); decode D / 2^r - N / 2^(r+1)
     exact      z = r + nu: the sum of errors stays below half of 2^z except with probability 2^-40
 
-Laws: exact: ``decrypt(sum) == sum``; dithered: the error is unbiased with variance N (1/12 + 32/4^r) steps^2.
+Laws: exact: ``decrypt(sum) == sum``; dithered: the error is unbiased with variance N (1/12 + 32/4^r) steps^2,
+to which rounding to the grid adds at most N 4^-r / 4 (fixedpoint.to_steps).
 What it does not do: hide anything once a key is used twice; the client machine draws a fresh one per upload.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from wardround.arrays import F64, I32, I64, U32, U64
+from wardround.arrays import F64, I32, I64, U32, U64, Array
 from wardround.crypto import packing
-from wardround.crypto.ring import Public, Ring, expand, multiply, products
-from wardround.crypto.sampling import centred_binomial
+from wardround.crypto.ring import Public, Ring, expand, products
+from wardround.crypto.sampling import GROUP, binomials
 from wardround.secagg.parameters import Dithered, Exact
 
 
@@ -56,21 +58,23 @@ def encrypt(segment: Segment, plain: I32 | I64 | U64, key: I64, noise_seed: byte
     mode, count = segment.mode, segment.coefficients
     if isinstance(mode, Exact):
         plain = encode(mode, plain.astype(np.uint64, copy=False)) << np.uint64(mode.r + mode.nu)
-    whole = plain.view(np.int64) if plain.dtype == np.uint64 else plain
-    errors = centred_binomial(noise_seed, count)
-    out: U32 | U64 = np.empty(count, np.uint32) if mode.width <= 32 else np.empty(count, np.uint64)
+    word = segment.ring.word
+    whole: Array = plain.view(f"u{plain.dtype.itemsize}").astype(word, copy=False)  # two's complement: mod 2^32 or 2^64
+    errors = binomials(noise_seed, count)
+    half, shift, mask = word((1 << mode.r) >> 1), word(mode.r), word((1 << mode.width) - 1)
+    out: Array = np.zeros(packing.padded(count, mode.width), word)
     at = 0
-    for block in products(segment.public(), key):  # a few polynomials at a time: all steps in the second-level cache
-        c = block.reshape(-1)[: count - at]
-        here = slice(at, at + c.size)
-        c += whole[here]
-        c += errors[here]
-        if mode.r:
-            c += 1 << (mode.r - 1)
-        c &= (1 << mode.k) - 1
-        c >>= mode.r
-        out[here] = c
-        at += c.size
+    for block in products(segment.public(), key):  # a few polynomials at a time: all steps in the nearest caches
+        for inside in range(0, min(block.size, count - at), GROUP):
+            error = next(errors)
+            c = out[at + inside : at + inside + error.size]
+            np.copyto(c.view(f"i{c.itemsize}"), error)
+            c += block[inside : inside + error.size]
+            c += whole[at + inside : at + inside + error.size]
+            c += half
+            c >>= shift
+            c &= mask
+        at += block.size
     return packing.pack(out, mode.width)
 
 
@@ -103,9 +107,12 @@ def decrypt_steps(segment: Segment, total: U64, key_sum: I64, clients: int) -> F
     if not isinstance(mode, Dithered):
         raise TypeError("an exact segment is decrypted by decrypt_counts")
     offset = mode.margin << mode.r  # a sum slightly below zero must not wrap to the top
-    noisy = (_unmask(segment, total, key_sum) + np.uint64(offset)) & segment.ring.mask
-    # rounding half up has mean +1/2 fine unit per client
-    steps: F64 = (noisy.astype(np.int64).astype(np.float64) - (offset + 0.5 * clients)) / float(1 << mode.r)
+    steps = np.empty(segment.coefficients)
+    for here, noisy in _unmasked(segment, total, key_sum, offset):
+        part = steps[here]
+        part[:] = noisy
+        part -= offset + 0.5 * clients  # rounding half up has mean +1/2 fine unit per client
+        part *= 1.0 / (1 << mode.r)
     return steps
 
 
@@ -119,9 +126,11 @@ def decrypt_counts(segment: Segment, total: U64, key_sum: I64) -> tuple[U64, int
     if not isinstance(mode, Exact):
         raise TypeError("a dithered segment is decrypted by decrypt_steps")
     shift = mode.r + mode.nu
-    half = np.uint64(1 << (shift - 1)) if shift else np.uint64(0)
-    moved = (_unmask(segment, total, key_sum) + half) & segment.ring.mask
-    residual = (moved & np.uint64((1 << shift) - 1)).astype(np.int64) - int(half)
+    half = (1 << shift) >> 1
+    moved = np.empty(segment.coefficients, np.uint64)
+    for here, part in _unmasked(segment, total, key_sum, half):
+        moved[here] = part
+    residual = (moved & np.uint64((1 << shift) - 1)).astype(np.int64) - half
     worst = int(np.abs(residual).max(initial=0))
     return decode(mode, moved >> np.uint64(shift), segment.values), worst
 
@@ -150,7 +159,15 @@ def decode(mode: Exact, packed: U64, values: int) -> U64:
     return total
 
 
-def _unmask(segment: Segment, total: U64, key_sum: I64) -> U64:
-    mode = segment.mode
-    product = multiply(segment.public(), key_sum).reshape(-1)[: segment.coefficients]
-    return ((total << np.uint64(mode.r)) - product) & segment.ring.mask
+def _unmasked(segment: Segment, total: U64, key_sum: I64, added: int) -> Iterator[tuple[slice, U32 | U64]]:
+    """(2^r total - a S + ``added``) mod 2^k, a few polynomials at a time, each with its place."""
+    mode, word, at = segment.mode, segment.ring.word, 0
+    for block in products(segment.public(), key_sum):
+        here = slice(at, min(at + block.size, segment.coefficients))
+        c: Array = total[here].astype(word)  # mod 2^32 or 2^64
+        c <<= word(mode.r)
+        c -= block[: c.size]
+        c += word(added)
+        c &= word(segment.ring.mask)
+        yield here, c
+        at += c.size

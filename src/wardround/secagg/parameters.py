@@ -57,9 +57,11 @@ class Dithered:
 
     @property
     def variance(self) -> float:
-        """Variance of one client's error in steps^2: 1/12 of the rounding, 32/4^r of the lattice error, and the noise."""
+        """Variance of one client's error in steps^2: 1/12 of the rounding, 32/4^r of the lattice error, at most 1/4 of 4^-r of
+        the rounding to the grid, and the noise.
+        """
         noise = 0.0 if self.noise is None else (self.noise.spread * self.levels) ** 2
-        return 1 / 12 + CBD_VARIANCE / float(4**self.r) + noise
+        return 1 / 12 + (CBD_VARIANCE + 0.25) / float(4**self.r) + noise
 
 
 @message(0x5002)

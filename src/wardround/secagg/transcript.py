@@ -1,12 +1,14 @@
 """What is hashed and signed in a round: one function per digest, so that nobody can build it in two ways.
 
-Every digest is SHA3-256 over a label (crypto/labels.py) and length-prefixed parts: no two inputs give the same bytes.
+Every digest is SHA3-256 (of the ciphertexts: SHA-256) over a label (crypto/labels.py) and length-prefixed parts: no two inputs
+give the same bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from wardround.secagg import labels
 from wardround.secagg.messages import Contribution, Descriptor, EpochOffer, Roster, SharePacket
@@ -15,11 +17,7 @@ from wardround.wire import encode
 
 def digest(label: bytes, *parts: bytes) -> bytes:
     """SHA3-256 of the label and the parts, each with its length in front."""
-    state = hashlib.sha3_256()
-    for part in (label, *parts):
-        state.update(len(part).to_bytes(8, "big"))
-        state.update(part)
-    return state.digest()
+    return _hashed(hashlib.sha3_256(), label, *parts)
 
 
 def round_id(descriptor: Descriptor) -> bytes:
@@ -55,8 +53,8 @@ def encapsulation_digest(encapsulation: bytes) -> bytes:
 
 
 def ciphertexts_digest(update: bytes, counts: bytes) -> bytes:
-    """H(c): both segments of a contribution."""
-    return digest(labels.SECAGG_CIPHERTEXT, update, counts)
+    """H(c): both segments of a contribution. SHA-256, which processors have an instruction for: this is the one long input."""
+    return _hashed(hashlib.sha256(), labels.SECAGG_CIPHERTEXT, update, counts)
 
 
 def context(round_id: bytes, client: str, ciphertexts: bytes) -> bytes:
@@ -103,6 +101,14 @@ def packet(contribution: Contribution, member: int) -> SharePacket:
         contribution.low_degree,
         contribution.sealed[member - 1],
     )
+
+
+def _hashed(state: Any, *parts: bytes) -> bytes:
+    for part in parts:
+        state.update(len(part).to_bytes(8, "big"))
+        state.update(part)
+    value: bytes = state.digest()
+    return value
 
 
 def _number(value: int) -> bytes:
