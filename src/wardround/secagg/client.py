@@ -166,8 +166,8 @@ class Client:
     @staticmethod
     def _steps(described: Descriptor, mode: Dithered, values: F32, entropy: bytes) -> I32 | I64:
         """The update on its grid, rounded by an offset of this client's own: its error is zero on average and does not add up
-        with that of others who send the same. Where the round is differentially private: shortened, rounded to the nearest and with
-        this client's noise.
+        with that of others who send the same. Where the round is differentially private: shortened, rounded to the nearest
+        and with this client's noise.
         """
         noise, grid = mode.noise, mode.levels << mode.r
         if noise is None:
