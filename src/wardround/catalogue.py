@@ -125,6 +125,7 @@ CORE = Catalogue(
             algorithms.Scaffold,
             algorithms.FedNova,
             algorithms.FedDyn,
+            algorithms.Moon,
             *fairness.ALGORITHMS,
             *clusters.ALGORITHMS,
         ),

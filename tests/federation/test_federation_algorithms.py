@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
+from federation_pair import Pair, make_plan  # type: ignore[import-not-found]
 
-from wardround.federation.algorithms import EMPTY, FedAvg, FedDyn, FedNova, FedProx, Scaffold, accumulated_steps
+from wardround.events import RoundDone
+from wardround.federation.algorithms import EMPTY, FedAvg, FedDyn, FedNova, FedProx, Moon, Scaffold, accumulated_steps
 from wardround.federation.fairness import Afl, QFfl, Term
+from wardround.training.models import Mlp
 from wardround.training.task import LocalTraining, Trained
 
 D = 4
@@ -115,3 +118,19 @@ def test_afl_remembers_who_is_served_badly() -> None:
     _, once = afl.block(tilted(2.0, 1.0), TRAINING, EMPTY, EMPTY)
     _, twice = afl.block(tilted(2.0, 1.0), TRAINING, once, EMPTY)
     assert twice[0] > once[0] > 0
+
+
+def test_moon_is_fedavg_in_its_first_round_and_keeps_its_own_model_to_itself() -> None:
+    plans = [make_plan(algorithm=algorithm, model=Mlp((6,))) for algorithm in (FedAvg(), Moon(), Moon(mu=0.0))]
+    pairs = [Pair(plan).run() for plan in plans]
+    losses = [[e.loss for e in pair.events if isinstance(e, RoundDone)] for pair in pairs]
+    assert losses[0][0] == losses[1][0]
+    assert losses[0][1:] != losses[1][1:]
+    assert losses[0] == pytest.approx(losses[2], abs=1e-5)
+    d = pairs[1].server.parameters.size
+    assert {c.state.memory.size for c in pairs[1].clients.values()} == {d}
+    assert {c.state.last.update.size for c in pairs[1].clients.values() if c.state.last} == {
+        0
+    }  # the last exchange measured
+    restarted = Pair(plans[1], restart=True).run()
+    assert np.array_equal(restarted.server.parameters, pairs[1].server.parameters)

@@ -17,7 +17,11 @@ from wardround.secagg.choice import PairwiseSum, PlainSum
 from wardround.secagg.parameters import Lattice
 from wardround.training.personal import check_patterns
 
-COMPARABLE = ("fedavg", "fedprox")  # algorithms whose answers are model updates: they have a norm and a direction
+COMPARABLE = (
+    "fedavg",
+    "fedprox",
+    "moon",
+)  # algorithms whose answers are model updates: they have a norm and a direction
 UNKNOWN_CLIENTS = 100  # where only the data says how many clients there are: what the default rule is set for
 
 
@@ -42,8 +46,19 @@ def check(experiment: Experiment, where: str) -> None:
     _check_personal(experiment, where)
     _check_clusters(experiment, where)
     _check_asynchronous(experiment, where)
+    _check_moon(experiment, where)
     if experiment.algorithm.name == "fednova" and training.optimiser != "sgd":
         raise ConfigError(f'{where}: [algorithm] fednova normalises SGD steps: set [training] optimiser = "sgd"')
+
+
+def _check_moon(experiment: Experiment, where: str) -> None:
+    hidden = any(not name.startswith("out.") for name in experiment.model.layout(1, 2).names)
+    layered = hasattr(experiment.model, "layers")
+    if experiment.algorithm.name == "moon" and (experiment.model.unsupervised or not (hidden and layered)):
+        raise ConfigError(
+            f"{where}: [algorithm] moon compares what enters the output layer: [model] {experiment.model.name} is no classifier "
+            f'with a hidden layer; set [model] use = "mlp" or "residual"'
+        )
 
 
 def setting(experiment: Experiment, clients: int = 0) -> Setting:

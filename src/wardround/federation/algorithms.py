@@ -5,6 +5,7 @@
     SCAFFOLD  Karimireddy et al., ICML 2020 (option II for the control variates)
     FedNova   Wang et al., NeurIPS 2020
     FedDyn    Acar et al., ICLR 2021
+    MOON      Li et al., CVPR 2021
 
 The block a client contributes is linear in its effect: the server needs the weighted *mean* of blocks only, so every
 algorithm works under secure aggregation. Law: with one client, or equal clients, all but FedDyn give FedAvg's step
@@ -21,17 +22,18 @@ import numpy as np
 
 from wardround.arrays import F32
 from wardround.federation.reach import Part
-from wardround.training.task import LocalTraining, Trained
+from wardround.training.task import Contrast, LocalTraining, Trained
 
 EMPTY: F32 = np.zeros(0, dtype=np.float32)
 
 
 @dataclass(frozen=True)
 class Correction:
-    """What the algorithm adds to local training: FedProx's mu, SCAFFOLD's c - c_i [d]."""
+    """What the algorithm adds to local training: FedProx's mu, SCAFFOLD's c - c_i [d], MOON's contrast."""
 
     proximal: float = 0.0
     gradient: F32 | None = None
+    contrast: Contrast | None = None
 
 
 class Algorithm(Protocol):
@@ -104,6 +106,33 @@ class FedProx(FedAvg):
     def correct(self, memory: F32, broadcast: F32) -> Correction:
         del memory, broadcast
         return Correction(proximal=self.mu)
+
+
+@dataclass(frozen=True)
+class Moon(FedAvg):
+    """Model-contrastive learning: FedAvg whose clients keep their representations near the common model's and away from
+    those of their own model of the round before. That model stays at the client; its first round is plain FedAvg.
+
+    Attributes:
+        mu: weight of the contrastive term; 0 is FedAvg.
+        temperature: of its softmax over the two cosines.
+    """
+
+    name: ClassVar[str] = "moon"
+    keeps_model: ClassVar[bool] = True
+
+    mu: float = 1.0
+    temperature: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not self.mu >= 0:
+            raise ValueError(f"mu must be 0 or more, not {self.mu}")
+        if not self.temperature > 0:
+            raise ValueError(f"temperature must be above 0, not {self.temperature}")
+
+    def correct(self, memory: F32, broadcast: F32) -> Correction:
+        del broadcast
+        return Correction(contrast=Contrast(self.mu, self.temperature, memory)) if memory.size else Correction()
 
 
 @dataclass(frozen=True)
@@ -226,6 +255,16 @@ class FedDyn:
     def delta(self, mean: F32, state: F32, d: int, share: float) -> tuple[F32, F32]:
         kept = (state if state.size else np.zeros(d, dtype=np.float32)) + np.float32(share) * mean[d:]
         return (mean[:d] - kept / np.float32(self.mu)).astype(np.float32), kept
+
+
+def kept(algorithm: Algorithm, memory: F32, start: F32, delta: F32) -> F32:
+    """What a client keeps: the model [d] it ended the round with where the algorithm compares with it (``keeps_model``),
+    else ``memory``.
+    """
+    if not getattr(algorithm, "keeps_model", False) or not np.isfinite(delta).all():
+        return memory
+    end: F32 = start + delta
+    return end
 
 
 def bounded(vector: F32, most: float) -> F32:

@@ -231,6 +231,7 @@ class Client:
             correction=correction.gradient,
             class_weights=prepared.class_weights,
             offset=label_offset(self._plan, prepared, rows.y),
+            contrast=correction.contrast,
         )
         self._base, self._legs = base, []
         return self._plan.personal.job(0, base, self._state.private, prepared.layout, ())

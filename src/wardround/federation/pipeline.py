@@ -23,7 +23,7 @@ from wardround.aggregate.rules import Context, RuleState
 from wardround.arrays import F32, I64
 from wardround.compress.chain import LinearCoding
 from wardround.compress.codec import Memory
-from wardround.federation import coding, measure, reach
+from wardround.federation import algorithms, coding, measure, reach
 from wardround.federation.algorithms import EMPTY
 from wardround.federation.coding import Sender
 from wardround.federation.cohorts import CohortSum, means
@@ -59,6 +59,7 @@ def contribute(
     A client whose training diverged weighs nothing: one NaN in a protected sum would cost its whole cohort the round.
     """
     block, memory = plan.algorithm.block(trained, plan.training, kept.memory, ask.broadcast)
+    memory = algorithms.kept(plan.algorithm, memory, ask.parameters, trained.delta)
     parts = plan.algorithm.parts(trained.delta.size)
     weight = plan.weight(trained.rows, heaviest)
     if plan.privacy.on:

@@ -50,7 +50,7 @@ class Network:
         layout = parts.layout(layers)
         self._w = views(layout, w)
         self._g = views(layout, g) if g is not None else self._w
-        self._m, self._rows, self._training = len(w), rows, g is not None
+        self._m, self.rows, self._training = len(w), rows, g is not None
         self._kernels = [self._kernel(layer) for layer in layers]
 
     def forward(self, x: F32) -> F32:
@@ -59,10 +59,22 @@ class Network:
             x = kernel.forward(x)
         return x
 
-    def backward(self, gy: F32) -> None:
-        """Gradients of all parameters into ``g``, from the gradient ``gy`` [a, b, outputs] at the outputs."""
-        for at in range(len(self._kernels) - 1, -1, -1):
+    def backward(self, gy: F32, inner: F32 | None = None) -> None:
+        """Gradients of all parameters into ``g``, from the gradient ``gy`` [a, b, outputs] at the outputs, and ``inner``
+        [a, b, inputs of the last layer], which is added to the gradient there.
+        """
+        last = len(self._kernels) - 1
+        for at in range(last, -1, -1):
             gy = self._kernels[at].backward(gy, into=at > 0)
+            if inner is not None and at == last:
+                gy += inner
+
+    @property
+    def representation(self) -> F32:
+        """What entered the last layer, a dense one, in the last ``forward`` [a, b, its inputs]."""
+        output = self._kernels[-1]
+        assert isinstance(output, _Dense), "models end in a dense layer"
+        return output.entered
 
     def _kernel(self, layer: Layer) -> Kernel:
         if isinstance(layer, Skip):
@@ -78,7 +90,7 @@ class Network:
         return _Norm(layer, tensors, tuple(self._space(layer.width) for _ in range(3 if self._training else 2)))
 
     def _space(self, width: int) -> Workspace:
-        return Workspace(self._m, self._rows, width)
+        return Workspace(self._m, self.rows, width)
 
 
 class _Dense:
@@ -88,6 +100,11 @@ class _Dense:
         self._wt = self._w.transpose(0, 2, 1)
         self._bias, self._gb = bias[:, None, :], gb[:, None, :]
         self._y, self._gx = y, gx
+
+    @property
+    def entered(self) -> F32:
+        """The input of the last ``forward``."""
+        return self._x
 
     def forward(self, x: F32) -> F32:
         a, b, _ = x.shape

@@ -185,7 +185,9 @@ class Ditto(Common):
         if leg == 0:
             return base
         start = self.model(memory, base.start, layout)
-        return replace(base, start=start, anchor=base.start, proximal=self.pull, correction=None, offset=None)
+        return replace(
+            base, start=start, anchor=base.start, proximal=self.pull, correction=None, offset=None, contrast=None
+        )
 
     def finish(self, base: Job, memory: F32, layout: Layout, done: Sequence[Trained]) -> tuple[Trained, F32]:
         """The own model stays here."""
@@ -223,7 +225,7 @@ class Apfl(Common):
         if leg == 0:
             return base
         mixed = self.model(memory, base.start, layout)
-        return replace(base, start=mixed, rate=self.share**2, proximal=0.0, correction=None, offset=None)
+        return replace(base, start=mixed, rate=self.share**2, proximal=0.0, correction=None, offset=None, contrast=None)
 
     def finish(self, base: Job, memory: F32, layout: Layout, done: Sequence[Trained]) -> tuple[Trained, F32]:
         """The own part of the mixture stays here."""

@@ -20,6 +20,7 @@ import numpy as np
 from wardround.arrays import F32, F64
 from wardround.training import layers as parts
 from wardround.training.batches import Step, steps, steps_of
+from wardround.training.contrast import Contrasting
 from wardround.training.descent import Descent
 from wardround.training.kernels import Network
 from wardround.training.loss import cross_entropy, squared_error
@@ -95,26 +96,30 @@ class StackedEngine:
         descent = Descent(self._training, jobs, w, g)
         plain = self._unsupervised or all(job.offset is None for job in jobs)
         offsets = None if plain else _offsets(jobs, self._classes)
+        contrasting = Contrasting.of(self._layers, jobs, network.rows)
         losses = np.zeros(m)
         with np.errstate(all="ignore"):  # a client may diverge; the round's gate says so
             for step in steps(jobs, counts, self._training.batch_size):
-                self._step(network, descent, step, (losses, offsets))
+                self._step(network, descent, step, (losses, offsets, contrasting))
             return [
                 Trained(job.client, w[i] - job.start, counts[i], float(losses[i] / counts[i]), len(job.rows))
                 for i, job in enumerate(jobs)
             ]
 
-    def _step(self, network: Network, descent: Descent, step: Step, loss: tuple[F64, F32 | None]) -> None:
-        """``loss``: what adds up [m], and the logits' offsets [m, 1, classes] or None."""
-        a, (losses, offsets) = len(step.x), loss
+    def _step(
+        self, network: Network, descent: Descent, step: Step, loss: tuple[F64, F32 | None, Contrasting | None]
+    ) -> None:
+        """``loss``: what adds up [m], the logits' offsets [m, 1, classes] or None, the term on representations or None."""
+        a, (losses, offsets, contrasting) = len(step.x), loss
         z = network.forward(step.x)
+        inner = contrasting.gradient(network.representation, step, descent.pace) if contrasting else None
         if offsets is not None:
             z += offsets[:a]
         if self._unsupervised:
             losses[:a] += squared_error(z, step.x, step.share, descent.pace)
         else:
             losses[:a] += cross_entropy(z, step.y, step.share, descent.pace)
-        network.backward(z)
+        network.backward(z, inner)
         descent.step(a)
 
 
@@ -136,6 +141,7 @@ def check(job: Job, d: int, inputs: int, classes: int) -> None:
         ("anchor", job.anchor, d),
         ("frozen", job.frozen, d),
         ("offset", job.offset, classes),
+        ("contrast", job.contrast.away if job.contrast else None, d),
     ):
         if vector is not None and vector.shape != (length,):
             raise ValueError(f"{who}: {name} of shape {vector.shape}, the model needs ({length},)")

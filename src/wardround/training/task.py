@@ -82,6 +82,18 @@ class LocalTraining:
 
 
 @dataclass(frozen=True, eq=False)
+class Contrast:
+    """A term of the loss on a row's representation h, the input of the output layer (Li et al., CVPR 2021, eq. 3):
+    ``weight`` * -log(e^(cos(h, h_anchor) / t) / (e^(cos(h, h_anchor) / t) + e^(cos(h, h_away) / t))), t = ``temperature``,
+    with h_anchor the job's anchor's representation of the row and h_away that of the model ``away`` [d].
+    """
+
+    weight: float
+    temperature: float
+    away: F32
+
+
+@dataclass(frozen=True, eq=False)
 class Job:
     """One client's training in one round.
 
@@ -92,6 +104,7 @@ class Job:
     row by its class (a step's loss is sum of weighted row losses / sum of weights, as torch's cross_entropy does).
     ``frozen`` [d]: parameters that stay as they are; ``rate`` multiplies the learning rate; ``offset`` [classes] is added
     to a classifier's logits inside the loss (logit adjustment, Menon et al., ICLR 2021), so that the model need not learn it.
+    ``contrast``: model-contrastive training of a classifier with a hidden layer; it is not part of the reported loss.
     """
 
     client: int
@@ -105,6 +118,7 @@ class Job:
     frozen: Bool | None = None
     rate: float = 1.0
     offset: F32 | None = None
+    contrast: Contrast | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,7 @@ from torch.nn import functional
 from wardround.arrays import F32
 from wardround.params import Layout, flatten, views
 from wardround.training.batches import steps, steps_of
+from wardround.training.contrast import body_of
 from wardround.training.descent import BETAS, EPSILON
 from wardround.training.layers import Dense, Layer, Norm, Relu, Skip
 from wardround.training.models import Model, layers_of
@@ -41,6 +42,8 @@ class TorchEngine:
     def __init__(self, model: Model, training: LocalTraining, inputs: int, classes: int) -> None:
         self._layout = model.layout(inputs, classes)
         self._forward = _forward(model, inputs, classes)
+        told = getattr(model, "layers", None)
+        self._layers: tuple[Layer, ...] = told(inputs, classes) if told is not None else ()
         self._training = training
         self._inputs, self._classes, self._unsupervised = inputs, classes, model.unsupervised
 
@@ -80,7 +83,7 @@ class TorchEngine:
             x, y, share = (torch.from_numpy(part[0].copy()) for part in (step.x, step.y, step.share))
             z = self._forward(tensors, x)
             loss = self._loss(z if offset is None else z + offset, x, y, share)
-            loss.backward()  # type: ignore[no-untyped-call]
+            (loss + self._contrast(job, tensors, x, share)).backward()  # type: ignore[no-untyped-call]
             self._adjust(job, tensors, frozen)
             before = {name: tensor.detach().clone() for name, tensor in tensors.items()} if frozen else {}
             optimiser.step()
@@ -95,6 +98,19 @@ class TorchEngine:
         if self._unsupervised:
             return ((z - x).square().mean(dim=1) * share).sum()
         return (functional.cross_entropy(z, y, reduction="none") * share).sum()
+
+    def _contrast(self, job: Job, tensors: Tensors, x: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+        """The model-contrastive term (contrast.py)."""
+        if job.contrast is None:
+            return torch.zeros(())
+        body = body_of(self._layers)
+        h = _layers(body, tensors, x)
+        with torch.no_grad():
+            near = _layers(body, self._tensors(job.start if job.anchor is None else job.anchor), x)
+            away = _layers(body, self._tensors(job.contrast.away), x)
+        near_by, away_by = (functional.cosine_similarity(h, other, dim=1) for other in (near, away))
+        term = functional.softplus((away_by - near_by) / job.contrast.temperature)
+        return job.contrast.weight * (share * term).sum()
 
     def _adjust(self, job: Job, tensors: Tensors, frozen: Tensors) -> None:
         """SCAFFOLD's correction, FedProx's pull, freezing, clipping: in this order, as descent.py has it."""

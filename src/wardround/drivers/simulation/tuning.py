@@ -132,6 +132,7 @@ def usual(experiment: Experiment) -> tuple[Vary, ...]:
         "feddyn": ("mu", 0.01, 1.0),
         "term": ("tilt", 0.1, 3.0),
         "afl": ("rate", 0.02, 0.5),
+        "moon": ("mu", 0.1, 10.0),
     }
     if experiment.algorithm.name in own:
         key, lo, hi = own[experiment.algorithm.name]
