@@ -17,7 +17,7 @@ from wardround.aggregate import optimise, rules
 from wardround.auth import choice as auth_choice
 from wardround.compress import codecs
 from wardround.errors import UsageError
-from wardround.federation import algorithms, clusters, fairness
+from wardround.federation import algorithms, clusters, fairness, mixtures, sketches
 from wardround.secagg import choice
 from wardround.traffic import partition, scaling, split
 from wardround.training import models, personal, priors
@@ -128,6 +128,8 @@ CORE = Catalogue(
             algorithms.Moon,
             *fairness.ALGORITHMS,
             *clusters.ALGORITHMS,
+            *mixtures.ALGORITHMS,
+            *sketches.ALGORITHMS,
         ),
         "rule": _named(AutoRule, *rules.RULES),
         "optimiser": _named(*optimise.OPTIMISERS),

@@ -10,7 +10,9 @@ from federation_pair import Pair, local_rows, make_plan  # type: ignore[import-n
 from wardround.federation import clusters
 from wardround.federation.algorithms import EMPTY, FedAvg
 from wardround.federation.clusters import Ifca
-from wardround.training.task import LocalTraining, Trained
+from wardround.federation.mixtures import SoftClusters
+from wardround.federation.sketches import Histograms
+from wardround.training.task import LocalTraining, Rows, Trained
 
 D = 4
 TRAINING = LocalTraining()
@@ -22,6 +24,12 @@ def trained(value: float) -> Trained:
 
 def choice(number: int) -> Any:
     return np.array([number], dtype=np.float32)
+
+
+def chosen(algorithm: Any, models: Any, told: Any, losses: Any) -> int:
+    rows = Rows(np.zeros((1, 2), np.float32), np.zeros(1, np.int64))
+    view = clusters.View(clusters.each(algorithm, models), told, rows, losses, EMPTY)
+    return int(clusters.place(algorithm, view)[1][0])
 
 
 def test_each_model_moves_by_the_mean_of_those_who_chose_it() -> None:
@@ -43,9 +51,10 @@ def test_a_model_that_starves_is_closed_and_the_largest_never_is() -> None:
     ifca, shares = Ifca(clusters=3, starve=0.1), np.array([0.05, 0.9, 0.05], dtype=np.float32)
     models = np.arange(3 * D, dtype=np.float32)
     assert clusters.still_open(ifca, shares).tolist() == [False, True, False]
-    assert clusters.choose(ifca, models, shares, lambda w: float(w[0])) == 1  # model 0 has less loss and is closed
-    assert clusters.choose(ifca, models, np.zeros(3, dtype=np.float32), lambda w: float(w[0])) == 0
-    assert clusters.choose(ifca, models, EMPTY, lambda w: float("nan") if w[0] == 0 else float(w[0])) == 1
+    first = lambda w: np.array([float(w[0])])  # noqa: E731
+    assert chosen(ifca, models, shares, first) == 1  # model 0 has less loss and is closed
+    assert chosen(ifca, models, np.zeros(3, dtype=np.float32), first) == 0
+    assert chosen(ifca, models, EMPTY, lambda w: np.array([np.nan if w[0] == 0 else float(w[0])])) == 1
 
 
 def test_models_are_closed_for_good() -> None:
@@ -83,6 +92,23 @@ def test_a_federation_of_clusters_survives_restarts_to_the_bit() -> None:
     plan = make_plan(algorithm=Ifca(clusters=2))
     ends = [Pair(plan, restart=restart).run().server.parameters for restart in (False, True)]
     assert np.array_equal(*ends)
+
+
+def test_under_a_secure_sum_no_model_may_be_smaller_than_the_least_set() -> None:
+    assert clusters.secured(Ifca(clusters=3), 4, 20) == Ifca(clusters=3, starve=0.2)
+    assert clusters.secured(Ifca(clusters=3, starve=0.3), 4, 20) == Ifca(clusters=3, starve=0.3)
+    assert clusters.secured(FedAvg(), 4, 20) == FedAvg()
+    assert clusters.secured(SoftClusters(), 4, 20) == SoftClusters()  # every client is in every slot there
+    with pytest.raises(ValueError, match="do not fit a cohort of 10"):
+        clusters.secured(Ifca(clusters=3), 4, 10)
+
+
+@pytest.mark.parametrize("algorithm", [SoftClusters(clusters=2), Histograms(clusters=2, warm=1, settle=2)])
+def test_other_clusters_survive_restarts_to_the_bit(algorithm: Any) -> None:
+    plan = make_plan(algorithm=algorithm)
+    ends = [Pair(plan, restart=restart).run() for restart in (False, True)]
+    assert np.array_equal(ends[0].server.parameters, ends[1].server.parameters)
+    assert np.array_equal(ends[0].server.measures, ends[1].server.measures)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from wardround.compress.budget import Ring
 from wardround.config import Experiment
 from wardround.drivers.privacy import settle
 from wardround.errors import ConfigError
+from wardround.federation import clusters
+from wardround.federation.algorithms import Algorithm
 from wardround.federation.plan import Plan, Prepared, Schedule
 from wardround.federation.ring import priced
 from wardround.federation.root import RootRows
@@ -75,7 +77,7 @@ def plan(experiment: Experiment, table: Table) -> Plan:
         scaling=experiment.scaling,
         model=experiment.model,
         training=experiment.training,
-        algorithm=experiment.algorithm,
+        algorithm=_clustered(experiment, table),
         rule=experiment.rule,
         optimiser=experiment.server,
         schedule=Schedule(
@@ -104,6 +106,29 @@ def protection(experiment: Experiment) -> Lattice | PairwiseSum | None:
 
 MANY = 100
 """Clients a budget reckons with where neither file nor data say how many there will be."""
+
+
+def _clustered(experiment: Experiment, table: Table) -> Algorithm:
+    """The algorithm; of clusters under a secure sum none may be smaller than the least set that is opened.
+
+    Raises:
+        ConfigError: so many clusters do not fit the cohort.
+    """
+    if isinstance(experiment.secagg, PlainSum) or clusters.models_of(experiment.algorithm) == 1:
+        return experiment.algorithm
+    try:
+        return clusters.secured(experiment.algorithm, experiment.secagg.minimum, invited_cohort(experiment, table)[1])
+    except ValueError as error:
+        raise ConfigError(f"[algorithm] {experiment.algorithm.name}: {error}") from error
+
+
+def invited_cohort(experiment: Experiment, table: Table) -> tuple[int, int]:
+    """Clients that a round invites, and those of a cohort, as far as file and data say (see ``prices``)."""
+    named = getattr(getattr(experiment, "broker", None), "gateways", ())
+    natural = len(np.unique(table.group)) if experiment.partition.name == "natural" else MANY
+    there = len(named) or getattr(experiment.partition, "clients", 0) or natural
+    invited = max(getattr(experiment.secagg, "minimum", 1), round(experiment.participation.fraction * there))
+    return invited, min(experiment.rounds.cohort_size or invited, invited)
 
 
 def prices(experiment: Experiment, table: Table) -> Ring | None:

@@ -43,7 +43,7 @@ from wardround.federation.plan import Plan, Prepared, label_offset, prepare
 from wardround.rng import stream
 from wardround.training.exposure import expose
 from wardround.training.task import Engine, Job, Rows, Trained
-from wardround.training.tuning import loss as mean_loss
+from wardround.training.tuning import row_losses
 from wardround.wire import decode, encode, message
 
 
@@ -112,7 +112,6 @@ class Client:
         self._asked: AskTraining | None = None
         self._base: Job | None = None
         self._legs: list[Trained] = []
-        self._shares: F32 = EMPTY  # which of several models are open, as the last training ask said
 
     def to_bytes(self) -> bytes:
         """What must be stored before an answer is sent."""
@@ -204,15 +203,18 @@ class Client:
         return Sender(coding, self._state.feedback, stream(self._seed, "codec", self._state.index, asked.round))
 
     def _choose(self, ask: Model, data: LocalData, prepared: Prepared, engine: Engine | None) -> Model:
-        """The ask with the one model in it that fits this client's training rows; the choice is kept in its memory."""
+        """The ask with the one model in it that fits this client's training rows; where it belongs is kept in its memory."""
         if engine is None:
             raise LocalProtocolError("choosing a model needs an engine")
+        models, held = clusters.each(self._plan.algorithm, ask.parameters), self._state.memory
+        if held.size and not isinstance(ask, AskTraining):  # measured is what was trained, after a restart too
+            return replace(ask, parameters=clusters.again(self._plan.algorithm, models, held))
         rows, using = clusters.sample(data.prepared("train", prepared)), engine
-        shares = ask.broadcast if isinstance(ask, AskTraining) else self._shares
-        chosen = clusters.choose(self._plan.algorithm, ask.parameters, shares, lambda w: mean_loss(using, w, rows))
-        self._shares = shares
-        self._state = replace(self._state, memory=np.array([chosen], dtype=np.float32))
-        return replace(ask, parameters=clusters.each(self._plan.algorithm, ask.parameters)[chosen])
+        told = ask.broadcast if isinstance(ask, AskTraining) else EMPTY
+        view = clusters.View(models, told, rows, lambda w: row_losses(using, w, rows), held)
+        fitting, memory = clusters.place(self._plan.algorithm, view)
+        self._state = replace(self._state, memory=memory)
+        return replace(ask, parameters=fitting)
 
     def _job(self, ask: AskTraining, data: LocalData, prepared: Prepared) -> Job:
         rows = data.prepared("train", prepared)

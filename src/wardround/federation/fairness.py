@@ -32,7 +32,7 @@ class _Weighed(FedAvg):
 
     def parts(self, d: int) -> tuple[Part, ...]:
         """The weighed change, and the factor."""
-        return (Part(d, 1.0), Part(1, 1.0))
+        return (Part(d, 1.0), Part(1, 1.0, fixed=True))
 
     def delta(self, mean: F32, state: F32, d: int, share: float) -> tuple[F32, F32]:
         """The change of the mean client, by factors."""
@@ -89,7 +89,7 @@ class QFfl(FedAvg):
 
     def parts(self, d: int) -> tuple[Part, ...]:
         """The weighed change, and the denominator."""
-        return (Part(d, 1.0), Part(1, 1.0))
+        return (Part(d, 1.0), Part(1, 1.0, fixed=True))
 
     def block(self, trained: Trained, training: LocalTraining, memory: F32, broadcast: F32) -> tuple[F32, F32]:
         """(F^q change, q F^(q-1) |change|^2 / learning rate + F^q), both over ``most``; L cancels but for that rate."""

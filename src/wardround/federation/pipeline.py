@@ -23,7 +23,7 @@ from wardround.aggregate.rules import Context, RuleState
 from wardround.arrays import F32, I64
 from wardround.compress.chain import LinearCoding
 from wardround.compress.codec import Memory
-from wardround.federation import algorithms, coding, measure, reach
+from wardround.federation import algorithms, clusters, coding, measure, reach
 from wardround.federation.algorithms import EMPTY
 from wardround.federation.coding import Sender
 from wardround.federation.cohorts import CohortSum, means
@@ -60,7 +60,7 @@ def contribute(
     """
     block, memory = plan.algorithm.block(trained, plan.training, kept.memory, ask.broadcast)
     memory = algorithms.kept(plan.algorithm, memory, ask.parameters, trained.delta)
-    parts = plan.algorithm.parts(trained.delta.size)
+    parts = plan.algorithm.parts(trained.delta.size * clusters.models_of(plan.algorithm))
     weight = plan.weight(trained.rows, heaviest)
     if plan.privacy.on:
         return _private(ask, parts, block if weight else np.zeros_like(block)), Kept(memory, kept.feedback)
@@ -170,9 +170,9 @@ def combine(plan: Plan, sums: list[CohortSum], parameters: F32, carried: Carried
     total = np.sum([row.counts for row in sums], axis=0)
     following = carried.reach
     if moment.coding is not None:
-        following = reach.steered(sent, total[4:], total[3], carried.reach)
+        following = reach.held(sent, reach.steered(sent, total[4:], total[3], carried.reach))
     elif plan.protected and not plan.privacy.on:
-        following = reach.following(total[4:], total[3])
+        following = reach.held(sent, reach.following(total[4:], total[3]))
     return Combined(
         parameters=moved,
         carried=Carried(optimiser, mean.state, algorithm, following),

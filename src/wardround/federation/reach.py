@@ -24,10 +24,13 @@ SMALLEST, LARGEST = -40, 40  # exponents a client may report: a bounded whole nu
 
 @dataclass(frozen=True)
 class Part:
-    """A stretch of a block with values of one kind; ``reach`` holds for the first round, when nothing is known yet."""
+    """A stretch of a block with values of one kind; ``reach`` holds for the first round, when nothing is known yet, and for all
+    where ``fixed``: what the server divides by (marks, factors) has a bound, and cut there it would spoil the quotient.
+    """
 
     size: int
     reach: float
+    fixed: bool = False
 
 
 def exponents(parts: Sequence[Part], block: F32) -> list[float]:
@@ -43,6 +46,11 @@ def exponents(parts: Sequence[Part], block: F32) -> list[float]:
 def following(sums: Sequence[float], clients: float) -> F32:
     """The next round's reach [p] from the summed exponents of ``clients`` clients."""
     return np.array([2.0 ** math.ceil(total / max(clients, 1.0) + 1) for total in sums], dtype=np.float32)
+
+
+def held(parts: Sequence[Part], reach: F32) -> F32:
+    """``reach`` [p] with that of fixed parts put back."""
+    return np.array([p.reach if p.fixed else found for p, found in zip(parts, reach, strict=True)], dtype=np.float32)
 
 
 def first(parts: Sequence[Part]) -> F32:

@@ -216,8 +216,8 @@ class Server(Standing):
             return self._again(str(error))
         inputs = len(self._prepared.preprocessor.names)
         streams = [("init",), *(("init", k) for k in range(1, clusters.models_of(self._plan.algorithm)))]
-        models = [self._plan.model.init(inputs, self._plan.classes, stream(self._seed, *name)) for name in streams]
-        parameters = np.concatenate(models)
+        drawn = [self._plan.model.init(inputs, self._plan.classes, stream(self._seed, *name)) for name in streams]
+        parameters = clusters.begin(self._plan.algorithm, drawn)
         ledger = self._coder.start(parameters) if self._coder else None
         self._state = replace(self._state, totals=totals, parameters=parameters, ledger=ledger)
         carried = replace(

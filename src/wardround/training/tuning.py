@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from wardround.arrays import F32
+from wardround.arrays import F32, F64
 from wardround.params import Layout
 from wardround.training.personal import Finetune, chosen
 from wardround.training.task import Engine, Job, Rows
@@ -51,9 +51,13 @@ def tune(personal: Finetune, engine: Engine, pupils: Sequence[Pupil], layout: La
 
 def loss(engine: Engine, parameters: F32, rows: Rows) -> float:
     """Mean cross-entropy of a classifier on ``rows``; infinite without rows."""
-    if not len(rows):
-        return float("inf")
+    return float(row_losses(engine, parameters, rows).mean()) if len(rows) else float("inf")
+
+
+def row_losses(engine: Engine, parameters: F32, rows: Rows) -> F64:
+    """Cross-entropy [n] of a classifier on each row."""
     logits = engine.outputs(parameters, rows.x).astype(np.float64)
     top = logits.max(1)
     total = top + np.log(np.exp(logits - top[:, None]).sum(1)) - logits[np.arange(len(rows)), rows.y]
-    return float(total.mean())
+    found: F64 = total
+    return found

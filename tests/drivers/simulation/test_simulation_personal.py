@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from simulated import metrics, simulate  # type: ignore[import-not-found]
 
+from wardround.errors import ConfigError
+
 
 def personal(tmp_path: Path, *sets: str) -> Any:
     return metrics(simulate(tmp_path, *sets))["personal"]
@@ -46,6 +48,22 @@ def test_late_clients_never_train_and_get_a_curve(tmp_path: Path) -> None:
     assert len(found["personal"]["clients"]) == 3
     assert all(row["answered"] <= 3 for row in found["rounds"])
     assert np.isfinite(late[-1]["own"]["macro_f1"]["mean"])
+
+
+@pytest.mark.parametrize("use", ["soft", "histograms", "moon"])
+def test_a_secure_sum_gives_what_an_open_one_gives(tmp_path: Path, use: str) -> None:
+    more = ["algorithm.clusters=2"] if use != "moon" else []
+    more += ["algorithm.warm=1"] if use == "histograms" else []
+    sets = [f"algorithm.use={use}", *more, "data.wards=6", "rounds.count=3", "participation.minimum=2"]
+    plain = metrics(simulate(tmp_path / "plain", *sets))
+    secured = metrics(simulate(tmp_path / "lattice", *sets, "secagg={use='lattice', minimum=2}", "auth={use='none'}"))
+    losses = [[row["loss"] for row in found["rounds"]] for found in (plain, secured)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+
+
+def test_clusters_too_small_for_a_secure_sum_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="3 clusters of at least 2 clients do not fit a cohort of 4"):
+        simulate(tmp_path, "algorithm.use=ifca", "secagg={use='lattice', minimum=2}", "participation.minimum=2")
 
 
 def test_clusters_give_each_client_the_model_that_fits_it(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from wardround.rng import stream
 from wardround.training import metrics, priors
 from wardround.training.personal import Finetune
 from wardround.training.task import Engine, Job, Rows, Trained
-from wardround.training.tuning import Pupil, loss, tune
+from wardround.training.tuning import Pupil, row_losses, tune
 
 SHOTS = (0, 10, 30, 100, 300, 1000)
 """Rows that a client which joins late has labelled, for the few-shot curve."""
@@ -60,15 +60,17 @@ class Place:
         return self.rows(index)
 
     def start(self, client: int) -> F32:
-        """The common model [d]; of several the one that fits the client's training rows."""
+        """The common model [d]; of several what fits the client's training rows."""
         algorithm = self.federation.plan.algorithm
         if clusters.models_of(algorithm) == 1:
             return self.parameters
         rows = clusters.sample(self.rows(self.federation.world.shares[client].train))
         outcome, engine = self.federation.server.outcome(), self.federation.engine()
-        chosen = clusters.choose(algorithm, outcome.models.ravel(), outcome.algorithm, lambda w: loss(engine, w, rows))
-        found: F32 = outcome.models[chosen]
-        return found
+        told = algorithm.broadcast(outcome.algorithm, outcome.models.size)
+        held = self.federation.memories.get(client)
+        memory = held.memory if held is not None else np.zeros(0, dtype=np.float32)
+        view = clusters.View(outcome.models, told, rows, lambda w: row_losses(engine, w, rows), memory)
+        return clusters.place(algorithm, view)[0]
 
 
 def personal(federation: Federation, emit: Emit) -> dict[str, Any]:
