@@ -5,9 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wardround.detect import explain
-from wardround.detect.baseline import LEAST, Baseline, learn, moments
+from wardround.detect.baseline import LEAST, Baseline, learn, of_federation
 from wardround.detect.scorer import Scorer
+from wardround.detect.thresholds import threshold
 from wardround.errors import DecodeError
+from wardround.traffic.normal import counted, fit, moments
 from wardround.training import metrics
 from wardround.training.models import Autoencoder, Mlp, Residual
 
@@ -59,10 +61,22 @@ def test_seeds_decide_and_bytes_hold_everything(normal: Baseline) -> None:
 
 def test_its_sums_add_up_so_that_a_federation_can_fit_it(normal: Baseline) -> None:
     x, _ = rows(200, seed=25)
-    whole = moments(x, normal.centre, normal.scale)
-    parts = [moments(part, normal.centre, normal.scale) for part in (x[:70], x[70:])]
-    for total, *each in zip(whole, *parts, strict=True):
-        assert np.allclose(total, sum(each))
+    pooled, summed = (
+        fit(total, 4, 2)[0] for total in (moments(x), moments(x[:70]) + moments(x[70:90]) + moments(x[90:]))
+    )
+    assert pooled is not None
+    assert summed is not None
+    made, counts = of_federation(summed, counted((summed,), x, np.full(len(x), -1, np.int32)))
+    assert np.allclose(pooled.scores(x), summed.scores(x), atol=1e-2)
+    scores = made.scores(x)
+    assert np.corrcoef(scores, summed.scores(x))[0, 1] > 0.9999
+    assert abs(np.median(scores)) < 0.2
+    assert counts.sum() == pytest.approx(len(x))
+    assert threshold(counts, 0.05) == pytest.approx(float(np.quantile(scores, 0.95)), abs=0.3)
+    again = Baseline.from_bytes(made.to_bytes())
+    assert np.array_equal(again.scores(x), scores)
+    assert (made.contributions(x[0]) >= 0).all()
+    assert (np.diff(made.quantiles, axis=1) >= 0).all()
 
 
 def test_too_few_rows_or_columns_are_refused(normal: Baseline) -> None:

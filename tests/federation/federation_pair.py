@@ -10,7 +10,7 @@ import numpy as np
 
 from wardround.aggregate.optimise import SGD
 from wardround.aggregate.rules import RULES, Rule
-from wardround.arrays import F32, I64
+from wardround.arrays import F32, I32, I64
 from wardround.events import Event
 from wardround.federation.algorithms import Algorithm, FedAvg
 from wardround.federation.buffered import server_for
@@ -75,6 +75,11 @@ class LocalRows:
     def raw(self) -> tuple[F32, I64]:
         half = len(self.y) // 2
         return self.x[:half], self.y[:half]
+
+    def typed(self, part: str) -> tuple[F32, I64, I32]:
+        half = len(self.y) // 2
+        own = slice(None, half) if part == "train" else slice(half, None)
+        return self.x[own], self.y[own], (np.arange(len(self.y))[own] % 3 - 1).astype(np.int32)
 
     def prepared(self, part: str, prepared: Prepared) -> Rows:
         half = len(self.y) // 2

@@ -19,6 +19,7 @@ from wardround.federation.robust import Robust
 from wardround.federation.staleness import Asynchronous
 from wardround.federation.trust import Watch
 from wardround.secagg.choice import SumChoice
+from wardround.traffic.normal import NormalTraffic
 from wardround.traffic.partition import Partition
 from wardround.traffic.root import RootSet
 from wardround.traffic.scaling import Scaling
@@ -156,6 +157,7 @@ class Experiment:
     root: RootSet = field(default_factory=RootSet)
     robust: Robust = field(default_factory=Robust)
     trust: Watch = field(default_factory=Watch)
+    normal: NormalTraffic = field(default_factory=NormalTraffic)
     evaluation: Evaluation = field(default_factory=Evaluation)
     run: Run = field(default_factory=Run)
     asynchronous: Asynchronous = field(default_factory=Asynchronous)

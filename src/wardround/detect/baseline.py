@@ -3,7 +3,7 @@
     shape       autoencoders of several seeds; each feature's squared error is divided by its usual error, so that a feature
                 that is easy to reproduce counts as much as one that is not; mean over features, log, mean over seeds
     spread      squared Mahalanobis distance with a shrunk covariance (OAS: Chen et al., IEEE TSP 2010, eq. 23), from sums
-                alone (rows, sum x, sum x x'), so that a federation can fit it under a secure sum
+                alone, so that a federation can fit it under a secure sum: then it is the only view (``of_federation``)
 
 Each view's score is put on the scale of its own benign rows (median and upper spread) and the two are averaged, because one view
 at a fixed false-positive rate is unstable (research/ids.md 3.1: recall .44 or .79 by the seed) and the maximum of views
@@ -22,8 +22,11 @@ import numpy as np
 from wardround.arrays import F32, F64
 from wardround.errors import DecodeError
 from wardround.rng import stream
+from wardround.traffic import normal
+from wardround.traffic.normal import Spread
 from wardround.training.kernels import Network
 from wardround.training.layers import layout
+from wardround.training.metrics import ScoreBins
 from wardround.training.models import Autoencoder
 from wardround.training.stacked import StackedEngine
 from wardround.training.task import Job, LocalTraining, Rows
@@ -43,8 +46,8 @@ _PART = 128
 class Baseline:
     """What is normal: made by ``learn``. f features, k seeds, d parameters of one autoencoder.
 
-    centre, scale [2f]: of the squeezed row and its missing bits. hidden: widths of the autoencoders; parameters [k, d];
-    usual [k, 2f]: mean squared error of each feature. inverse [2f, 2f]: of the shrunk covariance. place, spread [2]: of each
+    centre, scale [2f]: of the squeezed row and its missing bits. hidden: widths of the autoencoders; parameters [k, d], k = 0 where a
+    federation learnt the spread alone; usual [k, 2f]: mean squared error of each feature. inverse [2f, 2f]: of the shrunk covariance. place, spread [2]: of each
     view's benign scores. quantiles [f, 3]: raw 5 %, 50 %, 95 %.
     """
 
@@ -62,7 +65,7 @@ class Baseline:
     def __post_init__(self) -> None:
         f2 = len(self.centre)
         k = len(self.parameters)
-        d = layout(Autoencoder(self.hidden).layers(f2, f2)).size if 0 < f2 <= 4096 and self.hidden else -1
+        d = layout(Autoencoder(self.hidden).layers(f2, f2)).size if 0 < f2 <= 4096 and self.hidden else 0 if k == 0 else -1
         shapes = {
             "scale": (f2,),
             "parameters": (k, d),
@@ -92,7 +95,9 @@ class Baseline:
     def contributions(self, x: F32) -> F64:
         """Each feature's share of one row's anomaly [f], for raw ``x`` [f]: its normalised error and its part of the distance."""
         z = self._scaled(x[None])
-        errors = (_errors(self, z) / self.usual[:, None, :]).mean(0)[0]
+        errors = np.zeros(len(self.centre))
+        if len(self.parameters):
+            errors = (_errors(self, z) / self.usual[:, None, :]).mean(0)[0]
         centred = z[0].astype(np.float64)
         distance = np.maximum(centred * (self.inverse @ centred), 0.0)
         both = errors / max(errors.sum(), 1e-12) + distance / max(distance.sum(), 1e-12)
@@ -142,7 +147,7 @@ def learn(x: F32, seed: int, seeds: int = 3, hidden: Sequence[int] = (24, 8, 24)
         hidden=tuple(hidden),
         parameters=parameters,
         usual=np.ones((seeds, f2)),
-        inverse=_inverse(len(z), z.sum(0, dtype=np.float64), z.T.astype(np.float64) @ z),
+        inverse=normal.shrunk_inverse(len(z), z.sum(0, dtype=np.float64), z.T.astype(np.float64) @ z),
         place=np.zeros(2),
         spread=np.ones(2),
         quantiles=np.nanquantile(raw, [0.05, 0.5, 0.95], axis=0).T.copy(),
@@ -159,10 +164,30 @@ def learn(x: F32, seed: int, seeds: int = 3, hidden: Sequence[int] = (24, 8, 24)
     return replace(draft, place=place, spread=spread)
 
 
-def moments(x: F32, centre: F64, scale: F64) -> tuple[float, F64, F64]:
-    """Rows, sum [2f] and sum of outer products [2f, 2f] of raw rows: of parts they add up, so a secure sum can carry them."""
-    z = _scale(_squeeze(x), centre, scale).astype(np.float64)
-    return float(len(z)), z.sum(0), z.T @ z
+def of_federation(spread: Spread, counts: F64) -> tuple[Baseline, F64]:
+    """What a federation learnt of one type from sums, as a baseline, and its benign scores counted in ScoreBins.
+    ``counts`` [normal.BINS] of distances: none, then scores are the distances themselves.
+    """
+    f = len(spread.centre)
+    place, upper = normal.quantile(counts, 0.5), normal.quantile(counts, 0.99)
+    width = max((upper - place) / 2.326, 1e-3) if counts.sum() else 1.0
+    inverse = np.zeros((2 * f, 2 * f))
+    inverse[:f, :f] = spread.inverse / f  # the distance per column
+    usual = [normal.unsqueeze(spread.centre + k * spread.scale) for k in (-1.645, 0.0, 1.645)]
+    made = Baseline(
+        rows=spread.rows,
+        centre=np.concatenate([spread.centre, np.zeros(f)]),
+        scale=np.concatenate([spread.scale, np.ones(f)]),
+        hidden=(),
+        parameters=np.zeros((0, 0), np.float32),
+        usual=np.ones((0, 2 * f)),
+        inverse=inverse,
+        place=np.array([0.0, place]),
+        spread=np.array([1.0, width]),
+        quantiles=np.stack(usual, axis=1),
+    )
+    bins = ScoreBins()
+    return made, normal.fine(counts, place, width, bins.count, bins.lo, bins.hi)
 
 
 def _squeeze(x: F32) -> F64:
@@ -205,29 +230,18 @@ def _parts(z: F32) -> list[F32]:
 
 
 def _views(b: Baseline, z: F32) -> F64:
-    """The two views [n, 2] on the scale of benign rows."""
+    """The views [n, 2] on the scale of benign rows ([n, 1] without autoencoders)."""
     found = [_some_views(b, part) for part in _parts(z)]
-    return np.concatenate(found) if found else np.zeros((0, 2))
+    return np.concatenate(found) if found else np.zeros((0, 2 if len(b.parameters) else 1))
 
 
 def _some_views(b: Baseline, z: F32) -> F64:
-    errors = _errors(b, z)
-    shape = np.log(np.maximum((errors / b.usual[:, None, :]).mean(2), 1e-12)).mean(0)
     centred = z.astype(np.float64)
     spread = np.log(np.maximum(np.einsum("nf,fg,ng->n", centred, b.inverse, centred), 1e-12))
+    if not len(b.parameters):
+        alone: F64 = ((spread - b.place[1]) / b.spread[1])[:, None]
+        return alone
+    errors = _errors(b, z)
+    shape = np.log(np.maximum((errors / b.usual[:, None, :]).mean(2), 1e-12)).mean(0)
     found: F64 = (np.stack([shape, spread], axis=1) - b.place) / b.spread
-    return found
-
-
-def _inverse(n: float, total: F64, outer: F64) -> F64:
-    """Inverse of the OAS-shrunk covariance from rows, sum and sum of outer products."""
-    p = len(total)
-    mean = total / n
-    s = outer / n - np.outer(mean, mean)
-    trace, square = float(np.trace(s)), float(np.square(s).sum())
-    above = (1 - 2 / p) * square + trace**2
-    below = (n + 1 - 2 / p) * (square - trace**2 / p)
-    rho = 1.0 if below <= 0 else min(1.0, above / below)
-    shrunk = (1 - rho) * s + np.eye(p) * max(rho * trace / p, 1e-3)
-    found: F64 = np.linalg.inv(shrunk).astype(np.float64)
     return found

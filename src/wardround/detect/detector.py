@@ -27,6 +27,7 @@ from wardround.detect.baseline import Baseline
 from wardround.detect.findings import Finding, Flow, Reason
 from wardround.detect.incidents import Change, Incidents, Policy
 from wardround.detect.inventory import Inventory
+from wardround.detect.prior import prior
 from wardround.detect.scorer import Scorer
 from wardround.detect.tags import ANOMALY, family
 from wardround.detect.thresholds import Calibration
@@ -139,6 +140,7 @@ class Detector:
             name: explain.Gradients(s) for name, s in self.scorers.items() if not s.bundle.model.unsupervised
         }
         self._values: dict[tuple[str, str], tuple[float, float]] = {}
+        self.prior = prior({} if knowledge.baselines else knowledge.bundles, knowledge.budget.of("baseline"))
 
     def observe(self, windows: Windows) -> Assessment:
         """Score ``windows`` and take their findings into incidents.
@@ -176,6 +178,8 @@ class Detector:
 
     def calibration(self, detector: str, type_: str) -> Calibration:
         """The one that counts for a device type."""
+        if detector == "baseline" and (told := self.prior.calibration(type_)) is not None:
+            return told
         found = self.knowledge.calibrations
         mine = found.get((detector, type_))
         if mine is not None and mine.own:
@@ -243,7 +247,7 @@ class Detector:
                     f"({windows.schema.id[:12]}): use the features the federation trains with"
                 )
         width = len(windows.schema.columns)
-        for type_, baseline in self.knowledge.baselines.items():
+        for type_, baseline in (self.knowledge.baselines or self.prior.baselines).items():
             if baseline.features != width:
                 raise UsageError(
                     f"the baseline of {type_ or 'all devices'} has {baseline.features} features, windows have {width}: "
@@ -251,11 +255,12 @@ class Detector:
                 )
 
     def _baseline(self, type_: str) -> Baseline | None:
-        return self.knowledge.baselines.get(type_) or self.knowledge.baselines.get("")
+        held = self.knowledge.baselines or self.prior.baselines
+        return held.get(type_) or held.get("")
 
     def _baselines(self, windows: Windows, types: list[str], into: F64) -> None:
         """Scores of each device type's baseline, where there is one."""
-        if not self.knowledge.baselines or not len(windows):
+        if not (self.knowledge.baselines or self.prior.baselines) or not len(windows):
             return
         kinds = np.array(types, dtype=object)[windows.device]
         for type_ in set(types):

@@ -7,9 +7,12 @@ operator's word stands above it. Criticality weighs an incident: 1 life support 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
+from wardround.arrays import I32
 from wardround.errors import DecodeError
 from wardround.traffic.packets import address_text
 from wardround.traffic.windows import Windows
@@ -36,6 +39,8 @@ PORTS: Mapping[int, str] = {
     631: "printer",
 }
 OTHER = "other"
+TYPES = (*dict.fromkeys(PORTS.values()), OTHER)
+"""What a device can be guessed to be: the types that a federation learns a baseline for (traffic/normal.py)."""
 CRITICALITY: Mapping[str, int] = {"controller": 1, "hl7-monitor": 2, "imaging": 2}
 
 
@@ -106,6 +111,11 @@ class Inventory:
             seen = sorted((d for d in self.devices.values() if not d.type), key=lambda d: d.last_seen)
             for old in seen[: len(self.devices) - MOST]:
                 del self.devices[old.name]
+
+    def codes(self, names: Sequence[str]) -> I32:
+        """The kind of each device as a number of ``TYPES``; -1 for a type of the operator's own."""
+        kinds = [self.get(name).kind for name in names]
+        return np.array([TYPES.index(kind) if kind in TYPES else -1 for kind in kinds], dtype=np.int32)
 
     def get(self, name: str) -> Device:
         return self.devices.get(name, Device(name))

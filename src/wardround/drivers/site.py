@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wardround.arrays import F32, I64
+from wardround.arrays import F32, I32, I64
 from wardround.errors import UsageError
 from wardround.federation.client import LocalData
 from wardround.federation.plan import Plan, Prepared
@@ -19,10 +19,11 @@ from wardround.training.task import Engine, Job, LocalTraining, Rows, Trained
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Rows of one part as the schema has them: x [n, f], y [n]."""
+    """Rows of one part as the schema has them: x [n, f], y [n], type of device [n] (-1: not told; None: none is)."""
 
     x: F32
     y: I64
+    kind: I32 | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +52,11 @@ class OwnRows:
         train = self._parts["train"]
         return train.x, train.y
 
+    def typed(self, part: str) -> tuple[F32, I64, I32]:
+        rows = self._parts[part]
+        kind = np.full(len(rows.y), -1, np.int32) if rows.kind is None else rows.kind
+        return rows.x, rows.y, kind
+
     def prepared(self, part: str, prepared: Prepared) -> Rows:
         if self._for is not prepared:
             self._for, self._prepared = prepared, {}
@@ -65,7 +71,7 @@ def cut(table: Table, train: I64, validation: I64) -> OwnRows:
 
     # copies: what is kept is this gateway's rows, not the table they were cut from
     def part(index: I64) -> Part:
-        return Part(np.ascontiguousarray(table.x[index]), np.ascontiguousarray(table.y[index]))
+        return Part(np.ascontiguousarray(table.x[index]), np.ascontiguousarray(table.y[index]), table.types_of(index).copy())
 
     return OwnRows(part(train), part(validation))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from wardround.arrays import F32, I64
+from wardround.arrays import F32, I32, I64
 from wardround.compress.budget import Ring
 from wardround.config import Experiment
 from wardround.drivers.privacy import settle
@@ -92,6 +92,8 @@ def plan(experiment: Experiment, table: Table) -> Plan:
         ring=prices(experiment, table),
         asynchronous=experiment.asynchronous,
         trust=experiment.trust,
+        normal=experiment.normal,
+        kinds=table.device_types,
         privacy=replace(experiment.privacy, multiplier=account.multiplier) if account else experiment.privacy,
     )
 
@@ -184,6 +186,10 @@ class ClientRows:
 
     def raw(self) -> tuple[F32, I64]:
         return self._world.table.x[self._share.train], self._world.table.y[self._share.train]
+
+    def typed(self, part: str) -> tuple[F32, I64, I32]:
+        index, table = self._share.train if part == "train" else self._share.validation, self._world.table
+        return table.x[index], table.y[index], table.types_of(index)
 
     def prepared(self, part: str, prepared: Prepared) -> Rows:
         if self._prepared is None:

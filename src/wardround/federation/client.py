@@ -19,7 +19,7 @@ from typing import Protocol
 
 import numpy as np
 
-from wardround.arrays import F32, F64, I64
+from wardround.arrays import F32, F64, I32, I64
 from wardround.compress.codec import Memory
 from wardround.compress.downlink import Announced
 from wardround.compress.pack import unpack_counts
@@ -75,6 +75,12 @@ class LocalData(Protocol):
 
     def raw(self) -> tuple[F32, I64]:
         """Training rows as the schema has them: x [n, f], y [n]."""
+        ...
+
+    def typed(self, part: str) -> tuple[F32, I64, I32]:
+        """Rows of ``part`` as the schema has them, with the type of device of each (a code of the plan's kinds, -1: none);
+        asked for where a baseline of normal rows is learnt.
+        """
         ...
 
     def prepared(self, part: str, prepared: Prepared) -> Rows:
@@ -159,7 +165,8 @@ class Client:
         if self._asked is not None and ask.exchange < self._asked.exchange:
             raise RemoteProtocolError(f"exchange {ask.exchange} is over; {self._asked.exchange} is being worked on")
         if isinstance(ask, AskStatistics):
-            return self._answer(pipeline.statistics(self._plan, ask.exchange, *data.raw()))
+            known = data.typed("train") if self._plan.normal.fit else data.raw()
+            return self._answer(pipeline.statistics(self._plan, ask.exchange, *known))
         whole, prepared = self._prepare(ask)
         if clusters.models_of(self._plan.algorithm) > 1:
             whole = self._choose(whole, data, prepared, engine)
@@ -171,7 +178,10 @@ class Client:
         rows = data.prepared("validation", prepared)
         if isinstance(whole, AskErrors):
             return self._answer(pipeline.errors(self._plan, whole, engine, rows))
-        return self._answer(pipeline.measures(self._plan, whole, engine, rows))
+        distances = pipeline.NONE
+        if self._plan.normal.fit:
+            distances = pipeline.distances_of(self._plan, prepared, *data.typed("validation"))
+        return self._answer(pipeline.measures(self._plan, whole, engine, rows, distances))
 
     def trained(self, result: Trained) -> Reply | Job:
         """The answer that carries ``result`` of the job given out last, or the round's next leg.

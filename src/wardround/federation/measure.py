@@ -1,5 +1,6 @@
 """What a client counts about the model on its validation rows, and what the server reads from the summed counts.
 
+    [normal]      normal rows by distance from the federation's normal, of each type (traffic/normal.py), before all else
     classifiers   confusion matrix [c, c], then score histograms of benign and of attack rows [bins] each
     autoencoders  the histograms alone (scores need the federation's error moments, asked for one exchange earlier)
 
@@ -41,7 +42,7 @@ class Reading:
 def size(plan: Plan) -> int:
     """Length of the counts vector."""
     confusion = 0 if plan.model.unsupervised else plan.classes**2
-    return confusion + 2 * BINS.count
+    return plan.distances + confusion + 2 * BINS.count
 
 
 def error_size(inputs: int) -> int:
@@ -67,7 +68,7 @@ def scores(plan: Plan, outputs: F32, x: F32, errors: F64) -> F64:
 
 
 def counts(plan: Plan, outputs: F32, rows: Rows, errors: F64) -> F64:
-    """A client's counts [size]."""
+    """A client's counts [size] without those of normal rows by distance."""
     parts = [BINS.histogram(scores(plan, outputs, rows.x, errors), attacks(plan, rows.y)).ravel()]
     if not plan.model.unsupervised:
         parts.insert(0, metrics.confusion(rows.y, predicted(outputs), plan.classes).ravel())
@@ -91,7 +92,7 @@ def read(plan: Plan, total: F64) -> Reading:
     found = Reading(math.nan, math.nan, math.nan if auc is None else auc)
     if plan.model.unsupervised:
         return found
-    confusion = total[: plan.classes**2].reshape(plan.classes, plan.classes)
+    confusion = total[plan.distances : plan.distances + plan.classes**2].reshape(plan.classes, plan.classes)
     judged, rows = metrics.classification(confusion), max(float(confusion.sum()), 1.0)
     return replace(
         found,

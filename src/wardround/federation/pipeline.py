@@ -1,6 +1,7 @@
 """The whole path on one screen: what leaves a gateway and what the server makes of the sums.
 
     client   rows -> statistics ------------------------------> counts            (set-up, once)
+             benign rows -> moments --------------------------------> counts      (with [normal]: set-up and when measured)
              rows -> local training -> algorithm block -> x weight -> update      (every round)
              validation rows -> model -> confusion, score histograms -> counts    (when measured)
     server   cohort sums -> cohort means -> gate -> rule -> algorithm -> server optimiser -> model
@@ -20,7 +21,7 @@ import numpy as np
 from wardround.aggregate.optimise import OptimiserState
 from wardround.aggregate.rules import Combined as Mixed
 from wardround.aggregate.rules import Context, RuleState
-from wardround.arrays import F32, I64
+from wardround.arrays import F32, F64, I32, I64
 from wardround.compress.chain import LinearCoding
 from wardround.compress.codec import Memory
 from wardround.federation import algorithms, clusters, coding, measure, reach
@@ -28,19 +29,28 @@ from wardround.federation.algorithms import EMPTY
 from wardround.federation.coding import Sender
 from wardround.federation.cohorts import CohortSum, means
 from wardround.federation.messages import Answer, AskErrors, AskMeasures, AskTraining, Reply
-from wardround.federation.plan import Plan
+from wardround.federation.plan import Plan, Prepared
 from wardround.federation.reach import Part
+from wardround.traffic import normal
 from wardround.traffic.scaling import label_counts
 from wardround.training.task import Engine, Rows, Trained
 from wardround.wire import message
 
+NONE = np.zeros(0)
 LOSS_CAP = 1000.0  # keeps the summed loss a bounded whole number
 
 
-def statistics(plan: Plan, exchange: int, x: F32, y: I64) -> Answer:
-    """Client, set-up: 1, sums over the training rows, label counts; the server sees only the federation's total."""
-    counts = label_counts(y, plan.classes)
-    return Answer(exchange, EMPTY, np.concatenate([[1.0], plan.scaling.statistics(plan.schema, x), counts]))
+def statistics(plan: Plan, exchange: int, x: F32, y: I64, kind: I32 | None = None) -> Answer:
+    """Client, set-up: 1, sums over the training rows, label counts; the server sees only the federation's total.
+    ``kind`` [n]: types of device, where a baseline of normal rows is learnt.
+    """
+    counts, moments = label_counts(y, plan.classes), np.zeros(0)
+    if plan.normal.fit:
+        own = normal.benign_of(y, plan.labels.benign)
+        types = np.full(len(y), -1, np.int32) if kind is None else kind
+        moments = normal.statistics(x[own], types[own], len(plan.kinds))
+    sums: list[F64] = [np.ones(1), plan.scaling.statistics(plan.schema, x), moments, counts]
+    return Answer(exchange, EMPTY, np.concatenate(sums))
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,10 +119,18 @@ def errors(plan: Plan, ask: AskErrors, engine: Engine, rows: Rows) -> Answer:
     return Answer(ask.exchange, EMPTY, measure.error_moments(engine.outputs(ask.parameters, benign.x), benign.x))
 
 
-def measures(plan: Plan, ask: AskMeasures, engine: Engine, rows: Rows) -> Answer:
-    """Client, when measured: confusion counts and score histograms of the validation rows."""
+def measures(plan: Plan, ask: AskMeasures, engine: Engine, rows: Rows, distances: F64 = NONE) -> Answer:
+    """Client, when measured: ``distances`` of normal rows (``distances_of``), confusion counts and score histograms of the
+    validation rows.
+    """
     outputs = engine.outputs(ask.parameters, rows.x)
-    return Answer(ask.exchange, EMPTY, measure.counts(plan, outputs, rows, ask.errors))
+    return Answer(ask.exchange, EMPTY, np.concatenate([distances, measure.counts(plan, outputs, rows, ask.errors)]))
+
+
+def distances_of(plan: Plan, prepared: Prepared, x: F32, y: I64, kind: I32) -> F64:
+    """Client: its normal validation rows by distance from the federation's normal; raw ``x`` [n, f]."""
+    own = normal.benign_of(y, plan.labels.benign)
+    return normal.counted(prepared.normal, x[own], kind[own])
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,8 @@ from wardround.federation.privacy import Privacy
 from wardround.federation.staleness import Asynchronous
 from wardround.federation.trust import Watch
 from wardround.params import Layout
+from wardround.traffic import normal
+from wardround.traffic.normal import NormalTraffic, Spread
 from wardround.traffic.preprocess import Preprocessor
 from wardround.traffic.scaling import Scaling
 from wardround.traffic.table import Labels, Schema
@@ -47,7 +49,8 @@ class Plan:
     (0: set from the summed statistics), so that no client can claim more. ``protected``: sums are secure (layer 2), so
     update values travel within a reach (reach.py). ``compress``: the codecs (coding.py); ``identity`` names the federation
     in what is drawn publicly; ``ring``: the secure sum's numbers, None where sums are open. ``trust``: group testing (trust.py).
-    ``privacy``: noise in the updates (privacy.py).
+    ``privacy``: noise in the updates (privacy.py). ``normal``: a benign-only baseline by the sums (traffic/normal.py), for each of
+    ``kinds``, the types of device that the rows tell apart.
     """
 
     schema: Schema
@@ -69,6 +72,8 @@ class Plan:
     asynchronous: Asynchronous = Asynchronous()
     trust: Watch = Watch()
     privacy: Privacy = Privacy()
+    normal: NormalTraffic = NormalTraffic()
+    kinds: tuple[str, ...] = ()
 
     @property
     def packs(self) -> bool:
@@ -77,8 +82,18 @@ class Plan:
 
     @property
     def statistics(self) -> int:
-        """Length of the summed statistics: clients, scaling, labels."""
-        return 1 + self.scaling.size(self.schema) + self.classes
+        """Length of the summed statistics: clients, scaling, moments of normal rows, labels."""
+        return 1 + self.scaling.size(self.schema) + self.moments + self.classes
+
+    @property
+    def moments(self) -> int:
+        """Length of the moments of normal rows; 0 where no baseline is learnt."""
+        return (1 + len(self.kinds)) * normal.width(len(self.schema.columns)) if self.normal.fit else 0
+
+    @property
+    def distances(self) -> int:
+        """Length of the counts of normal rows by their distance, in a measurement."""
+        return (1 + len(self.kinds)) * normal.BINS if self.normal.fit else 0
 
     @property
     def classes(self) -> int:
@@ -106,7 +121,8 @@ class Prepared:
 
     ``layout`` of the model for the inputs found; ``class_weights`` [classes] or None; ``prior`` [classes]: label shares;
     ``heaviest``: the largest weight a client can have. Updates are scaled by weight / heaviest, so that none leaves
-    [-1, 1] times its block, whatever is claimed. ``coder``: the codecs for this model; None without ``[compress]``.
+    [-1, 1] times its block, whatever is claimed. ``coder``: the codecs for this model; None without ``[compress]``. ``normal``: what is normal for all devices and
+    for each type; empty without ``[normal]``.
     """
 
     preprocessor: Preprocessor
@@ -115,21 +131,24 @@ class Prepared:
     prior: F64
     heaviest: int
     coder: Coder | None = None
+    normal: tuple[Spread | None, ...] = ()
 
 
 def prepare(plan: Plan, totals: F64) -> Prepared:
-    """Read the summed statistics: clients, scaling statistics, label counts [classes].
+    """Read the summed statistics: clients, scaling statistics, moments of normal rows, label counts [classes].
 
     Raises:
         ValueError: the totals do not fit the schema.
     """
     counts = totals[-plan.classes :]
-    preprocessor = plan.scaling.fit(plan.schema, totals[1 : -plan.classes])
+    scaling, moments = np.split(totals[1 : -plan.classes], [totals.size - 1 - plan.classes - plan.moments])
+    preprocessor = plan.scaling.fit(plan.schema, scaling)
     inputs = len(preprocessor.names)
     layout = plan.model.layout(inputs, plan.classes)
     heaviest = plan.heaviest(float(counts.sum()), float(totals[0]))
     prior = counts / max(counts.sum(), 1.0)
-    return Prepared(preprocessor, layout, class_weights(plan, counts), prior, heaviest, coder(plan, layout))
+    spreads = normal.fit(moments, len(plan.schema.columns), plan.normal.least) if plan.normal.fit else ()
+    return Prepared(preprocessor, layout, class_weights(plan, counts), prior, heaviest, coder(plan, layout), spreads)
 
 
 def coder(plan: Plan, layout: Layout) -> Coder | None:

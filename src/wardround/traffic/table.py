@@ -100,6 +100,10 @@ class Table:
     def __len__(self) -> int:
         return len(self.y)
 
+    def types_of(self, index: I64) -> I32:
+        """The type of device of rows ``index``; -1 where the data does not say."""
+        return np.full(len(index), -1, np.int32) if self.device_type is None else self.device_type[index]
+
 
 def rows(table: Table, index: I64) -> Table:
     """The rows ``index`` of ``table``, in that order."""

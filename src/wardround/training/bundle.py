@@ -27,6 +27,7 @@ from wardround.training.metrics import ScoreBins
 from wardround.training.models import MODELS, Model
 
 FORMAT = "wardround-bundle-1"
+BESIDE = "beside/"
 KINDS: Mapping[str, type] = {kind.name: kind for kind in MODELS}  # type: ignore[attr-defined]
 
 
@@ -39,6 +40,7 @@ class Bundle:
     ``threshold``: alert where the attack score is above it, or None. ``typical`` [inputs]: an autoencoder's mean squared
     error of benign rows, or None. ``benign_scores`` [bins]: the federation's benign validation rows by score
     (metrics.ScoreBins), from which a threshold for any rate can be read, or None. ``notes``: plain text for people (run, date).
+    ``arrays``: what travels beside the model by name, float32 (the federation's normal traffic: traffic/normal.py).
     """
 
     model: Model
@@ -52,6 +54,7 @@ class Bundle:
     typical: F64 | None = None
     notes: Mapping[str, str] = field(default_factory=dict)
     benign_scores: F64 | None = None
+    arrays: Mapping[str, F32] = field(default_factory=dict)
 
 
 def to_safetensors(bundle: Bundle) -> bytes:
@@ -62,6 +65,7 @@ def to_safetensors(bundle: Bundle) -> bytes:
     """
     layout = bundle.model.layout(bundle.inputs, len(bundle.labels))
     tensors = {name: np.ascontiguousarray(part) for name, part in views(layout, bundle.parameters).items()}
+    tensors |= {BESIDE + name: np.ascontiguousarray(part, dtype=np.float32) for name, part in bundle.arrays.items()}
     # one key only: safetensors writes several in an order that changes from process to process
     found: bytes = save(tensors, {FORMAT: json.dumps(_record(bundle), sort_keys=True, default=_listed)})
     return found
@@ -164,6 +168,7 @@ def _metadata(data: bytes) -> Mapping[str, Any]:
 
 def _bundle(record: Mapping[str, Any], tensors: Mapping[str, F32], kinds: Mapping[str, type]) -> Bundle:
     model = _model(record["model"], kinds)
+    own = {name: tensor for name, tensor in tensors.items() if not name.startswith(BESIDE)}
     labels, inputs = tuple(record["labels"]), record["inputs"]
     _require(bool(labels) and all(isinstance(name, str) for name in labels), "labels are names")
     _require(type(inputs) is int and inputs > 0, "inputs is a positive whole number")
@@ -176,7 +181,7 @@ def _bundle(record: Mapping[str, Any], tensors: Mapping[str, F32], kinds: Mappin
     _require(errors is None or errors.shape == (inputs,), "typical has a number for each input")
     return Bundle(
         model=model,
-        parameters=flatten(model.layout(inputs, len(labels)), tensors),
+        parameters=flatten(model.layout(inputs, len(labels)), own),
         inputs=inputs,
         labels=labels,
         benign=benign,
@@ -186,6 +191,7 @@ def _bundle(record: Mapping[str, Any], tensors: Mapping[str, F32], kinds: Mappin
         typical=errors,
         benign_scores=_counts(record.get("benign_scores")),
         notes={str(k): str(v) for k, v in record["notes"].items()},
+        arrays={name[len(BESIDE) :]: array for name, array in tensors.items() if name.startswith(BESIDE)},
     )
 
 

@@ -15,6 +15,7 @@ from wardround.federation.server import Server
 from wardround.federation.server_state import ServerState
 from wardround.secagg.messages import Contribution
 from wardround.secagg.server import Server as SumServer
+from wardround.traffic.normal import from_arrays
 from wardround.training.bundle import from_safetensors
 from wardround.wire import decode, encode
 
@@ -178,3 +179,17 @@ def test_a_named_member_shares_its_gateways_weather_and_other_parties_are_always
     for off, vanished in (({"c0", "c1"}, set()), ({"c0"}, {"c2"})):
         with pytest.raises(RoundError, match="needed"):
             total(off, vanished)
+
+
+def test_a_baseline_of_normal_traffic_comes_out_of_secure_sums_as_out_of_open_ones(tmp_path: Path) -> None:
+    text = TOML.replace("[rounds]\ncount = 4", "[normal]\nfit = true\n[rounds]\ncount = 2")
+    plain, secure = (
+        from_arrays(from_safetensors((run(tmp_path, text.replace('"lattice"', f'"{use}"')).model / "model.safetensors").read_bytes()).arrays)
+        for use in ("plain", "lattice")
+    )
+    assert sorted(plain) == sorted(secure) == [""]
+    (mine, counts), (theirs, others) = plain[""], secure[""]
+    assert mine.rows == theirs.rows > 300
+    assert np.array_equal(mine.centre, theirs.centre), "whole multiples of 2^-8 come through exactly"
+    assert np.array_equal(counts, others)
+    assert counts.sum() > 50

@@ -12,6 +12,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from wardround.arrays import F32
 from wardround.drivers.site import OwnRows
 from wardround.drivers.store import knowledge
@@ -19,6 +21,7 @@ from wardround.drivers.store.site import SiteStore
 from wardround.errors import WardroundError
 from wardround.events import Emit, Note
 from wardround.federation.plan import Plan, Prepared
+from wardround.traffic.normal import to_arrays
 from wardround.training.bundle import Bundle
 from wardround.training.task import Engine, Job, Trained
 
@@ -58,6 +61,7 @@ class ShelvingEngine:
             schema=plan.schema.id,
             preprocessing=prepared.preprocessor.to_record(),
             notes={"from": "measured in a round"},
+            arrays=to_arrays(prepared.normal, plan.kinds, np.zeros(0)) if plan.normal.fit else {},
         )
         slot = "guard" if plan.training.exposure and len(plan.labels.names) == 2 else "model"
         try:

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TypeVar, cast
 
-from wardround.arrays import F32, I64
+from wardround.arrays import F32, I32, I64
 from wardround.auth.choice import NoAuth
 from wardround.compress import codec
 from wardround.config import Evaluation, Experiment, nearest
@@ -343,6 +343,9 @@ class HostileRows:
 
     def raw(self) -> tuple[F32, I64]:
         return self._rows.raw()
+
+    def typed(self, part: str) -> tuple[F32, I64, I32]:
+        return self._rows.typed(part)
 
     def prepared(self, part: str, prepared: Prepared) -> Rows:
         rows = self._rows.prepared(part, prepared)

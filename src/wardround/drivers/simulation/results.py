@@ -19,6 +19,7 @@ from wardround.drivers.sinks.jsonlog import read
 from wardround.drivers.store.rundir import RunDir
 from wardround.events import Event
 from wardround.federation import forecast, measure
+from wardround.traffic.normal import to_arrays
 from wardround.traffic.partition import label_histograms, label_skew
 from wardround.training import bundle
 
@@ -99,6 +100,7 @@ def write_bundle(federation: Federation, run: RunDir, found: Mapping[str, Any]) 
         threshold=threshold["value"] if threshold else None,
         typical=typical,
         benign_scores=measure.benign_scores(outcome.measures),
+        arrays=to_arrays(prepared.normal, plan.kinds, outcome.measures[: plan.distances]) if plan.normal.fit else {},
         notes={"experiment": federation.experiment.name, "seed": str(federation.experiment.seed), "run": run.id},
     )
     run.write("model/model.safetensors", bundle.to_safetensors(contents))

@@ -20,7 +20,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from wardround.arrays import F32, F64, I64
+from wardround.arrays import F32, F64, I32, I64
+from wardround.detect.inventory import TYPES
 from wardround.errors import DataError
 from wardround.traffic.table import Column, Labels, Schema, Table
 
@@ -66,7 +67,7 @@ class SiteWindows:
             schema = stored_schema(db)
             if schema is None:
                 raise DataError(f"{folder / FILE} holds no windows yet: run wardround watch --site {folder} first")
-            x, y, end = self._rows(db, len(schema.columns))
+            x, y, end, kind = self._rows(db, len(schema.columns))
         if not len(y):
             raise DataError(f"{folder / FILE} holds no windows of known nature: watch longer, or label incidents")
         return Table(
@@ -77,27 +78,30 @@ class SiteWindows:
             groups=(folder.name or "site",),
             group=np.zeros(len(y), np.int32),
             time=end,
+            device_type=kind,
+            device_types=TYPES,
         )
 
-    def _rows(self, db: sqlite3.Connection, width: int) -> tuple[F32, I64, F64]:
+    def _rows(self, db: sqlite3.Connection, width: int) -> tuple[F32, I64, F64, I32]:
         newest = db.execute("SELECT max(end) FROM windows").fetchone()[0] or 0
         since = int(newest - self.days * DAY_S * 1e9) if self.days else 0
         rows = db.execute(
-            "SELECT w.x, w.end, w.alarm, w.incident, i.verdict, i.label FROM windows w LEFT JOIN incidents i"
+            "SELECT w.x, w.end, w.alarm, w.incident, i.verdict, i.label, w.type FROM windows w LEFT JOIN incidents i"
             " ON i.number = w.incident WHERE w.end > ? ORDER BY w.end, w.id",
             (since,),
         )
-        xs, ys, ends = [], [], []
-        for blob, end, alarm, incident, verdict, label in rows:
+        xs, ys, ends, kinds = [], [], [], []
+        for blob, end, alarm, incident, verdict, label, type_ in rows:
             code = self._code(bool(alarm), incident, verdict or "", label or "")
             if code != UNKNOWN and len(blob) == 4 * width:
                 xs.append(blob)
                 ys.append(code)
                 ends.append(end / 1e9)
+                kinds.append(TYPES.index(type_) if type_ in TYPES else -1)
         x = np.frombuffer(b"".join(xs), dtype="<f4").reshape(len(xs), width).astype(np.float32)
         y, times = np.array(ys, dtype=np.int64), np.array(ends)
         keep = self._newest(y)
-        return x[keep], y[keep], times[keep]
+        return x[keep], y[keep], times[keep], np.array(kinds, dtype=np.int32)[keep]
 
     def _code(self, alarm: bool, incident: int, verdict: str, label: str) -> int:
         if verdict == "true":

@@ -10,6 +10,7 @@ from wardround.drivers.store.rundir import to_json, write_atomic
 from wardround.federation import measure
 from wardround.federation.plan import Plan, prepare
 from wardround.federation.server_state import Outcome
+from wardround.traffic.normal import to_arrays
 from wardround.training import bundle
 
 
@@ -30,6 +31,7 @@ def write_result(folder: Path, plan: Plan, outcome: Outcome, about: dict[str, st
         threshold=threshold if math.isfinite(threshold) else None,
         typical=outcome.errors[1:] / max(outcome.errors[0], 1.0) if outcome.errors.size else None,
         benign_scores=measure.benign_scores(outcome.measures),
+        arrays=to_arrays(prepared.normal, plan.kinds, outcome.measures[: plan.distances]) if plan.normal.fit else {},
         notes=about,
     )
     write_atomic(folder / "model.safetensors", bundle.to_safetensors(contents))

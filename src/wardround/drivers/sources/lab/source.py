@@ -20,6 +20,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from wardround.arrays import I64
+from wardround.detect import inventory
+from wardround.detect.inventory import TYPES, Inventory
 from wardround.drivers.sources import capturefile, feeds
 from wardround.drivers.sources.ciciomt2024 import CLASSES, FAMILY_OF, LABEL_SETS
 from wardround.drivers.sources.lab.frames import pcap_header, pcap_records
@@ -61,6 +63,7 @@ class Lab(Plan):
         window_s: length of the windows, the same for all classes.
         labels: ``binary``, ``6class`` (Benign, DDoS, DoS, Recon, MQTT, Spoofing) or ``19class``.
         clients: natural clients are the gateways of each ``ward`` or each ``device``.
+        types: what rows say of their device's type: the generator's word, or what a gateway would guess (detect/inventory.py).
         trial: after training let the whole detector watch a day of the first unseen ward: calm to learn from, then attacks.
         cache: keep the finished table in ~/.cache/wardround (or ``WARDROUND_CACHE``) for the next run.
     """
@@ -71,6 +74,7 @@ class Lab(Plan):
     window_s: int = 5
     labels: Literal["binary", "6class", "19class"] = "6class"
     clients: Literal["ward", "device"] = "ward"
+    types: Literal["true", "guessed"] = "true"
     trial: bool = False
     cache: bool = True
 
@@ -88,7 +92,7 @@ class Lab(Plan):
         code = np.array([self._code(name) for name in CLASSES])
         groups = tuple(found["groups"].tolist())
         ward_of = tuple(found["ward_names"].tolist())
-        by_device = self.clients == "device"
+        by_device, guessed = self.clients == "device", self.types == "guessed"
         return Table(
             schema=PacketFeatures(self.window_s).schema,
             labels=Labels(LABEL_SETS[self.labels], 0),
@@ -98,8 +102,8 @@ class Lab(Plan):
             groups=groups if by_device else ward_of,
             time=found["time"],
             notes=(NOTE,),
-            device_type=found["type_of"][found["device"]].astype(np.int32),
-            device_types=tuple(found["types"].tolist()),
+            device_type=found["guess"].astype(np.int32) if guessed else found["type_of"][found["device"]].astype(np.int32),
+            device_types=TYPES if guessed else tuple(found["types"].tolist()),
         )
 
     def _code(self, name: str) -> int:
@@ -122,7 +126,7 @@ class Lab(Plan):
         return found
 
     def _made(self, seed: int) -> dict[str, Any]:
-        parts: dict[str, list[Any]] = {key: [] for key in ("x", "y", "ward", "device", "time")}
+        parts: dict[str, list[Any]] = {key: [] for key in ("x", "y", "ward", "device", "time", "guess")}
         wards: list[str] = []
         devices: list[str] = []
         types: list[str] = []
@@ -133,12 +137,15 @@ class Lab(Plan):
             y, told = classes_of(found)
             names, kinds = names_of(recording), kinds_of(recording)
             first, ward = len(devices), recording.ward.name
+            seen = Inventory()
+            seen.observe(found)
             devices += [f"{ward}/{names.get(mac, mac)}" for mac in found.devices]
             types += [kinds.get(mac, OTHER) for mac in found.devices]
             wards.append(ward)
             for key, values in (
                 ("x", found.x[told]), ("y", y[told]), ("ward", np.full(int(told.sum()), number)),
                 ("device", found.device[told] + first), ("time", found.start[told] / 1e9),
+                ("guess", seen.codes(found.devices)[found.device[told]]),
             ):  # fmt: skip
                 parts[key].append(values)
         joined = {key: np.concatenate(values) for key, values in parts.items()}
@@ -153,12 +160,13 @@ class Lab(Plan):
 
     def _digest(self, seed: int) -> str:
         """Names the table: what was asked for, and the code that makes it."""
-        settings = {k: v for k, v in asdict(self).items() if k not in ("labels", "clients", "trial", "cache")}
+        settings = {k: v for k, v in asdict(self).items() if k not in ("labels", "clients", "types", "trial", "cache")}
         digest = hashlib.sha256(repr((seed, sorted(settings.items()), np.__version__)).encode())
         code = [
             *Path(__file__).parent.glob("*.py"),
             *Path(str(pkt.__file__)).parent.glob("*.py"),
             Path(str(capturefile.__file__)),
+            Path(str(inventory.__file__)),
         ]
         for file in sorted(code):
             digest.update(file.read_bytes())
