@@ -11,7 +11,9 @@ from hypothesis.extra import numpy as hnp
 from wardround.traffic import normal
 
 WIDE = st.floats(-(2.0**100), 2.0**100, width=32) | st.just(float("nan")) | st.just(float("inf"))
-TABLES = st.integers(1, 5).flatmap(lambda f: hnp.arrays(np.float32, st.tuples(st.integers(0, 30), st.just(f)), elements=WIDE))
+TABLES = st.integers(1, 5).flatmap(
+    lambda f: hnp.arrays(np.float32, st.tuples(st.integers(0, 30), st.just(f)), elements=WIDE)
+)
 
 
 def traffic(n: int, seed: int = 1) -> Any:
@@ -49,7 +51,9 @@ def test_a_type_knows_its_own_devices_better_than_all_do() -> None:
     x, kind = traffic(4000)
     spreads = normal.fit(normal.statistics(x, kind, 2), 4, 300)
     strange = x[kind == 0] * np.array([4, 1, 1, 1], np.float32)
-    for_all, for_type = (float((s.scores(strange) > np.quantile(s.scores(x[kind == 0]), 0.99)).mean()) for s in spreads[:2])  # type: ignore[union-attr]
+    for_all, for_type = (
+        float((s.scores(strange) > np.quantile(s.scores(x[kind == 0]), 0.99)).mean()) for s in spreads[:2]
+    )  # type: ignore[union-attr]
     assert for_type > 0.9 > for_all
 
 

@@ -45,7 +45,9 @@ def test_round_trip(model: Any) -> None:
     for name in ("model", "inputs", "labels", "benign", "schema", "preprocessing", "threshold", "notes"):
         assert getattr(after, name) == getattr(before, name)
     assert to_safetensors(after) == to_safetensors(before)
-    beside = from_safetensors(to_safetensors(replace(before, arrays={"normal//centre": np.arange(3, dtype=np.float32)})))
+    beside = from_safetensors(
+        to_safetensors(replace(before, arrays={"normal//centre": np.arange(3, dtype=np.float32)}))
+    )
     assert list(beside.arrays) == ["normal//centre"]
     assert np.array_equal(beside.arrays["normal//centre"], [0, 1, 2])
     assert np.array_equal(beside.parameters, before.parameters)

@@ -65,7 +65,13 @@ class Baseline:
     def __post_init__(self) -> None:
         f2 = len(self.centre)
         k = len(self.parameters)
-        d = layout(Autoencoder(self.hidden).layers(f2, f2)).size if 0 < f2 <= 4096 and self.hidden else 0 if k == 0 else -1
+        d = (
+            layout(Autoencoder(self.hidden).layers(f2, f2)).size
+            if 0 < f2 <= 4096 and self.hidden
+            else 0
+            if k == 0
+            else -1
+        )
         shapes = {
             "scale": (f2,),
             "parameters": (k, d),

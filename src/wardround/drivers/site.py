@@ -71,7 +71,9 @@ def cut(table: Table, train: I64, validation: I64) -> OwnRows:
 
     # copies: what is kept is this gateway's rows, not the table they were cut from
     def part(index: I64) -> Part:
-        return Part(np.ascontiguousarray(table.x[index]), np.ascontiguousarray(table.y[index]), table.types_of(index).copy())
+        return Part(
+            np.ascontiguousarray(table.x[index]), np.ascontiguousarray(table.y[index]), table.types_of(index).copy()
+        )
 
     return OwnRows(part(train), part(validation))
 

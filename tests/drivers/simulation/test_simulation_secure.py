@@ -184,7 +184,11 @@ def test_a_named_member_shares_its_gateways_weather_and_other_parties_are_always
 def test_a_baseline_of_normal_traffic_comes_out_of_secure_sums_as_out_of_open_ones(tmp_path: Path) -> None:
     text = TOML.replace("[rounds]\ncount = 4", "[normal]\nfit = true\n[rounds]\ncount = 2")
     plain, secure = (
-        from_arrays(from_safetensors((run(tmp_path, text.replace('"lattice"', f'"{use}"')).model / "model.safetensors").read_bytes()).arrays)
+        from_arrays(
+            from_safetensors(
+                (run(tmp_path, text.replace('"lattice"', f'"{use}"')).model / "model.safetensors").read_bytes()
+            ).arrays
+        )
         for use in ("plain", "lattice")
     )
     assert sorted(plain) == sorted(secure) == [""]

@@ -102,7 +102,9 @@ class Lab(Plan):
             groups=groups if by_device else ward_of,
             time=found["time"],
             notes=(NOTE,),
-            device_type=found["guess"].astype(np.int32) if guessed else found["type_of"][found["device"]].astype(np.int32),
+            device_type=found["guess"].astype(np.int32)
+            if guessed
+            else found["type_of"][found["device"]].astype(np.int32),
             device_types=TYPES if guessed else tuple(found["types"].tolist()),
         )
 
