@@ -78,7 +78,7 @@ def test_who_lies_about_its_moments_cannot_make_a_distance_negative_or_endless()
 def test_counts_become_finer_and_keep_their_rows() -> None:
     counts = np.zeros(normal.BINS)
     counts[[3, 200, 201, 399]] = [1, 50, 49, 2]
-    finer = normal.fine(counts, 0.05, 0.5, 2000, -20.0, 20.0)
+    finer = normal.fine(counts, 0.05, 0.5, (2000, -20.0, 20.0))
     assert finer.shape == (2000,)
     assert finer.sum() == pytest.approx(counts.sum())
     assert finer[-1] == pytest.approx(2)

@@ -193,7 +193,7 @@ def of_federation(spread: Spread, counts: F64) -> tuple[Baseline, F64]:
         quantiles=np.stack(usual, axis=1),
     )
     bins = ScoreBins()
-    return made, normal.fine(counts, place, width, bins.count, bins.lo, bins.hi)
+    return made, normal.fine(counts, place, width, (bins.count, bins.lo, bins.hi))
 
 
 def _squeeze(x: F32) -> F64:

@@ -144,10 +144,11 @@ def from_arrays(arrays: Mapping[str, F32]) -> dict[str, tuple[Spread, F64]]:
     return found
 
 
-def fine(counts: F64, place: float, spread: float, bins: int, lo: float, hi: float) -> F64:
-    """``counts`` [BINS] of distances as counts [bins] of (distance - ``place``) / ``spread`` over ``lo`` to ``hi``: the rows of
-    a bin lie evenly in it, those beyond an end in the last bin.
+def fine(counts: F64, place: float, spread: float, onto: tuple[int, float, float]) -> F64:
+    """``counts`` [BINS] of distances as counts of (distance - ``place``) / ``spread`` in ``onto`` (bins, lowest, highest): the rows
+    of a bin lie evenly in it, those beyond an end in the last bin.
     """
+    bins, lo, hi = onto
     parts = 8 * _FINEST
     middles = LO + (np.arange(BINS * parts) + 0.5) * ((HI - LO) / (BINS * parts))
     index = np.clip(((middles - place) / spread - lo) * (bins / (hi - lo)), 0, bins - 1).astype(np.int64)
