@@ -46,9 +46,9 @@ _PART = 128
 class Baseline:
     """What is normal: made by ``learn``. f features, k seeds, d parameters of one autoencoder.
 
-    centre, scale [2f]: of the squeezed row and its missing bits. hidden: widths of the autoencoders; parameters [k, d], k = 0 where a
-    federation learnt the spread alone; usual [k, 2f]: mean squared error of each feature. inverse [2f, 2f]: of the shrunk covariance. place, spread [2]: of each
-    view's benign scores. quantiles [f, 3]: raw 5 %, 50 %, 95 %.
+    centre, scale [2f]: of the squeezed row and its missing bits. hidden: widths of the autoencoders; parameters [k, d], k = 0
+    where a federation learnt the spread alone; usual [k, 2f]: mean squared error of each feature. inverse [2f, 2f]: of the shrunk
+    covariance. place, spread [2]: of each view's benign scores. quantiles [f, 3]: raw 5 %, 50 %, 95 %.
     """
 
     rows: int

@@ -1,8 +1,8 @@
-"""What the federation brings before a site has learnt anything: baselines of normal traffic with their thresholds, by device type.
+"""What the federation brings before a site has learnt anything: baselines of normal traffic with their thresholds, by type.
 
 They come in the model's bundle (traffic/normal.py, ``[normal] fit = true``), made of sums over all gateways. A site that has
-baselines of its own does not look at them. A type whose scores were counted fewer than ``PROVISIONAL`` times has the baseline of all
-devices: its threshold would say nothing.
+baselines of its own does not look at them. A type whose scores were counted fewer than ``PROVISIONAL`` times has the baseline of
+all devices: its threshold would say nothing.
 """
 
 from __future__ import annotations

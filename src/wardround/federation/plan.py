@@ -49,7 +49,8 @@ class Plan:
     (0: set from the summed statistics), so that no client can claim more. ``protected``: sums are secure (layer 2), so
     update values travel within a reach (reach.py). ``compress``: the codecs (coding.py); ``identity`` names the federation
     in what is drawn publicly; ``ring``: the secure sum's numbers, None where sums are open. ``trust``: group testing (trust.py).
-    ``privacy``: noise in the updates (privacy.py). ``normal``: a benign-only baseline by the sums (traffic/normal.py), for each of
+    ``privacy``: noise in the updates (privacy.py). ``normal``: a benign-only baseline by the sums (traffic/normal.py), for
+    each of
     ``kinds``, the types of device that the rows tell apart.
     """
 
@@ -121,8 +122,8 @@ class Prepared:
 
     ``layout`` of the model for the inputs found; ``class_weights`` [classes] or None; ``prior`` [classes]: label shares;
     ``heaviest``: the largest weight a client can have. Updates are scaled by weight / heaviest, so that none leaves
-    [-1, 1] times its block, whatever is claimed. ``coder``: the codecs for this model; None without ``[compress]``. ``normal``: what is normal for all devices and
-    for each type; empty without ``[normal]``.
+    [-1, 1] times its block, whatever is claimed. ``coder``: the codecs for this model; None without ``[compress]``.
+    ``normal``: what is normal for all devices and for each type; empty without ``[normal]``.
     """
 
     preprocessor: Preprocessor

@@ -4,12 +4,13 @@
     server   summed moments -> centre, scale, inverse of the shrunk covariance (OAS: Chen et al., IEEE TSP 2010, eq. 23)
     client   benign validation rows -> distances, counted in BINS                               (when measured)
 
-s(x) = sign(x) log(1 + |x|) of a raw value, 0 where it is missing, cut at +-LIMIT; standardised by the benign mean and deviation plus
+s(x) = sign(x) log(1 + |x|) of a raw value, 0 where it is missing, cut at +-LIMIT; standardised by the benign mean and
+deviation plus
 FLOOR, cut at +-CLIP. The score is the logarithm of the squared distance per column, so 0 is a usual benign row. A vector of sums
 travels in the exact segment of a secure sum: totals are rounded to 2^-8, the default precision of a count.
 
-Laws: moments of parts add up to those of the whole within 2^-9 a part; the fit of the summed moments is the fit of the pooled rows.
-What it does not do: autoencoders, thresholds (detect/baseline.py, thresholds.py).
+Laws: moments of parts add up to those of the whole within 2^-9 a part; the fit of the summed moments is the fit of the pooled
+rows. What it does not do: autoencoders, thresholds (detect/baseline.py, thresholds.py).
 """
 
 from __future__ import annotations
@@ -145,8 +146,8 @@ def from_arrays(arrays: Mapping[str, F32]) -> dict[str, tuple[Spread, F64]]:
 
 
 def fine(counts: F64, place: float, spread: float, onto: tuple[int, float, float]) -> F64:
-    """``counts`` [BINS] of distances as counts of (distance - ``place``) / ``spread`` in ``onto`` (bins, lowest, highest): the rows
-    of a bin lie evenly in it, those beyond an end in the last bin.
+    """``counts`` [BINS] of distances as counts of (distance - ``place``) / ``spread`` in ``onto`` (bins, lowest, highest): the
+    rows of a bin lie evenly in it, those beyond an end in the last bin.
     """
     bins, lo, hi = onto
     parts = 8 * _FINEST
