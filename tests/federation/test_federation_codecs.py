@@ -188,6 +188,89 @@ def test_a_round_that_was_given_up_leaves_model_support_and_versions_alone() -> 
     assert pair.server.announced is before
 
 
+# --- answers that are lost on the way -----------------------------------------------------------------------------
+
+
+def lossy(pair: Any, lost: Any = (), silent: Any = ()) -> None:
+    """One exchange: the ``lost`` train and answer and nobody hears it, the ``silent`` are asked and do nothing."""
+    for peer, ask in pair.ask().items():
+        if peer in silent:
+            continue
+        answer = pair.reply(peer, ask)
+        if peer not in lost:
+            pair.deliver(peer, answer)
+    pair.close()
+
+
+def owed(pair: Any) -> Any:
+    """What each client will add to its next update, by the acknowledgement that comes with its next ask."""
+    while pair.server.phase is not Phase.TRAINING:
+        pair.exchange()
+    asks = pair.ask()
+    return {p: encode(c._feedback(asks[p])[0]) if c._feedback(asks[p]) else b"" for p, c in pair.clients.items()}
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("feedback", [ErrorFeedback(), ErrorFeedback(momentum=0.5)])
+def test_an_answer_that_is_lost_takes_nothing_with_it(feedback: Any, restart: bool) -> None:
+    """To the bit: who answered in vain goes on as one who was not heard of, over restarts of every machine."""
+    compress = replace(STC, up=(feedback, SparseTernary(0.1)))
+    vain = Pair(coded(compress, rounds=12), restart=restart).until(Phase.TRAINING)
+    away = Pair(coded(compress, rounds=12)).until(Phase.TRAINING)
+    for absent in ((), ("gw0",), ("gw0", "gw2"), (), ("gw1",), ()):
+        lossy(vain, lost=absent)
+        lossy(away, silent=absent)
+    assert vain.server.to_bytes() == away.server.to_bytes()
+    assert owed(vain) == owed(away)
+
+
+def test_answers_to_a_round_that_was_given_up_take_nothing_with_them() -> None:
+    given_up = Pair(coded(STC, rounds=12)).until(Phase.TRAINING)
+    lossy(given_up)
+    before = {name: encode(client.state.feedback[0]) for name, client in given_up.clients.items()}
+    lossy(given_up, lost=given_up.names[1:])  # one answer arrives, two are needed
+    assert all(encode(c.state.feedback[0]) != before[name] for name, c in given_up.clients.items())
+    assert owed(given_up) == before
+
+
+def test_who_is_killed_between_an_answer_and_its_acknowledgement_gives_the_same_answer_and_owes_the_same() -> None:
+    pair = Pair(coded(STC, rounds=12)).until(Phase.TRAINING)
+    lossy(pair)
+    stored = pair.clients["gw0"].to_bytes()
+    ask = pair.ask()["gw0"]
+    first = pair.reply("gw0", ask)
+    kept = pair.clients["gw0"].to_bytes()
+    for state in (stored, kept):  # killed before the answer was stored: trains again; after: gives it again
+        pair.clients["gw0"] = Client.from_bytes(pair.plan, SEED, state)
+        assert encode(pair.reply("gw0", ask)) == encode(first)
+        assert pair.clients["gw0"].to_bytes() == kept
+
+
+def test_a_secure_sum_that_left_a_client_out_leaves_its_feedback_alone() -> None:
+    compress = Compress(up=(ErrorFeedback(), RandomK(0.3, unbiased=False)))
+    vain, away = (Secure(coded(compress, ring=RING, rounds=9)).until(Phase.TRAINING) for _ in range(2))
+    for absent in ((), ("gw1",), ()):
+        asks = vain.ask()
+        total, heard = None, [peer for peer in vain.names if peer not in absent]
+        for peer, ask in asks.items():
+            answer = vain.reply(peer, ask)
+            if peer in heard:
+                total = cohorts.add(total or cohorts.empty(answer.update.size, answer.counts.size), answer)
+        vain.server.opened(heard, [total])
+        vain.close()
+        away.exchange(silent=absent)
+    assert vain.server.to_bytes() == away.server.to_bytes()
+    assert owed(vain) == owed(away)
+
+
+def test_acknowledgements_split_no_message_where_nobody_keeps_feedback() -> None:
+    pair = Pair(coded(SUPPORT, rounds=9)).until(Phase.TRAINING)
+    pair.exchange()
+    asks = pair.ask()
+    assert {ask.settled for ask in asks.values()} == {0}
+    assert not pair.server.settled("gw0")
+
+
 # --- under a secure sum -------------------------------------------------------------------------------------------
 
 

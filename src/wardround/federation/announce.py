@@ -1,4 +1,5 @@
-"""Who holds which version of the announced model, and who is due in a round: the server's memory of its peers' links.
+"""Who holds which version of the announced model, whose answers entered it, and who is due in a round: the server's memory
+of its peers' links.
 
 A peer's class of link comes from ``[compress] class_clients``, a pattern of names per class. A class whose chain costs more than
 its budget takes part in one round of ``every``, each peer in its own turn: under a secure sum all must send the same
@@ -21,11 +22,14 @@ PATIENCE = 3
 
 
 class Reached:
-    """What the server knows of its ``peers``; ``versions`` as stored, in the peers' order."""
+    """What the server knows of its ``peers``; ``versions`` and ``settled`` as stored, in the peers' order."""
 
-    def __init__(self, peers: Sequence[str], versions: Sequence[int], compress: Compress) -> None:
+    def __init__(
+        self, peers: Sequence[str], versions: Sequence[int], settled: Sequence[int], compress: Compress
+    ) -> None:
         known = versions or [UNKNOWN] * len(peers)
         self._versions = dict(zip(peers, known, strict=True))
+        self._settled = dict(zip(peers, settled or [0] * len(peers), strict=True))
         self._links = {peer: link_of(peer, compress) for peer in peers}
         self._turn = {peer: number for number, peer in enumerate(peers)}
         self._missed: dict[str, int] = {}
@@ -34,6 +38,20 @@ class Reached:
         """To be stored; nothing where no peer holds any."""
         found = tuple(self._versions.values())
         return found if any(version != UNKNOWN for version in found) else ()
+
+    def settled(self) -> tuple[int, ...]:
+        """To be stored; nothing where no answer needed to settle."""
+        found = tuple(self._settled.values())
+        return found if any(found) else ()
+
+    def settled_of(self, peer: str) -> int:
+        """The exchange whose answer of ``peer`` entered the model last; 0: none known."""
+        return self._settled[peer]
+
+    def settle(self, peers: Iterable[str], exchange: int) -> None:
+        """The answers of these to ``exchange`` have entered the model."""
+        for peer in peers:
+            self._settled[peer] = exchange
 
     def link(self, peer: str) -> int:
         """The peer's class: 0 where no class names it."""
@@ -60,12 +78,13 @@ class Reached:
         for peer in peers:
             self._versions[peer] = UNKNOWN
 
-    def groups(self, peers: Sequence[str]) -> list[tuple[tuple[int | None, int], tuple[str, ...]]]:
-        """((version or None, class), peers): who gets the same message, in the order of the peers."""
-        found: dict[tuple[int | None, int], list[str]] = {}
+    def groups(self, peers: Sequence[str]) -> list[tuple[tuple[int | None, int, int], tuple[str, ...]]]:
+        """((version or None, class, settled), peers): who gets the same message, in the order of the peers."""
+        found: dict[tuple[int | None, int, int], list[str]] = {}
         for peer in peers:
             version = self._versions[peer]
-            found.setdefault((None if version == UNKNOWN else version, self.link(peer)), []).append(peer)
+            key = (None if version == UNKNOWN else version, self.link(peer), self._settled[peer])
+            found.setdefault(key, []).append(peer)
         return [(key, tuple(same)) for key, same in found.items()]
 
     def due(self, reachable: Sequence[str], round_: int, coder: Coder | None, minimum: int) -> tuple[str, ...]:

@@ -93,7 +93,8 @@ class LocalData(Protocol):
 class ClientState:
     """What survives a restart: the summed statistics, the algorithm's memory, the client's ``private`` part of a personal
     model (it is in no message), the last answer; with codecs the announced model that it holds, its error ``feedback``, and
-    the last answer where that was ``coded``.
+    the last answer where that was ``coded``. ``before``: the feedback without the answer to exchange ``pending``, for the
+    case that this answer never entered the model.
     """
 
     index: int
@@ -105,6 +106,8 @@ class ClientState:
     held: Announced | None = None
     feedback: tuple[Memory, ...] = ()
     coded: Coded | None = None
+    before: tuple[Memory, ...] = ()
+    pending: int = 0
 
 
 class Client:
@@ -198,19 +201,27 @@ class Client:
             batches = stream(self._seed, "batches", self._state.index, asked.round, len(self._legs))
             return replace(personal.job(len(self._legs), base, private, layout, self._legs), batches=batches)
         common, own = personal.finish(base, private, layout, self._legs)
-        kept = pipeline.Kept(self._state.memory, self._state.feedback)
-        sender = self._sender(asked, prepared)
+        before = self._feedback(asked)
+        kept = pipeline.Kept(self._state.memory, before)
+        sender = self._sender(asked, prepared, before)
         answer, kept = pipeline.contribute(self._plan, prepared.heaviest, asked, common, kept, sender=sender)
         if not np.isfinite(own).all():  # an own model that diverged starts again where it was
             own = private
         self._state = replace(self._state, memory=kept.memory, feedback=kept.feedback, private=own)
+        if kept.feedback:
+            self._state = replace(self._state, before=before, pending=asked.exchange)
         return self._answer(answer)
 
-    def _sender(self, asked: AskTraining, prepared: Prepared) -> Sender | None:
+    def _feedback(self, asked: AskTraining) -> tuple[Memory, ...]:
+        """What the codecs owe: an answer that the server says did not enter the model has taken nothing with it."""
+        lost = asked.settled < self._state.pending
+        return self._state.before if lost else self._state.feedback
+
+    def _sender(self, asked: AskTraining, prepared: Prepared, feedback: tuple[Memory, ...]) -> Sender | None:
         if prepared.coder is None or self._state.held is None:
             return None
         coding = prepared.coder.coding(self._state.held, asked.link)
-        return Sender(coding, self._state.feedback, stream(self._seed, "codec", self._state.index, asked.round))
+        return Sender(coding, feedback, stream(self._seed, "codec", self._state.index, asked.round))
 
     def _choose(self, ask: Model, data: LocalData, prepared: Prepared, engine: Engine | None) -> Model:
         """The ask with the one model in it that fits this client's training rows; where it belongs is kept in its memory."""

@@ -28,7 +28,7 @@ from wardround.arrays import F32, F64
 from wardround.compress import downlink
 from wardround.compress.budget import Bought, Ring
 from wardround.compress.chain import Chain, Coding, LinearChain, LinearCoding
-from wardround.compress.codec import Memory, Public
+from wardround.compress.codec import Feedback, Memory, Public
 from wardround.compress.downlink import Announced, Ledger, Track
 from wardround.compress.pack import pack_counts, unpack_counts
 from wardround.compress.table import DEFAULT, Compress
@@ -89,6 +89,8 @@ class Coder:
         self.tracks = tuple(
             Track(identity, layout, LinearChain.of(b.codecs) if ring else Chain.of(b.codecs), down) for b in self.links
         )
+        self.remembers = any(_feedback(track.up) is not None for track in self.tracks)
+        """Whether clients of some class keep error feedback."""
         # public data are learned once for all classes: by the first chain that learns
         self.track = next((t for t in self.tracks if _learns(t.up.init(layout))), self.tracks[0])
         self._last: dict[int, tuple[Announced, Coding | LinearCoding]] = {}
@@ -287,6 +289,10 @@ def take_varint(data: bytes, at: int) -> tuple[int, int]:
                 raise DecodeError("a number is not in its shortest form")
             return number, at + i + 1
     raise DecodeError(f"a number takes more than {_MOST_VARINT} bytes")
+
+
+def _feedback(chain: Chain | LinearChain) -> Feedback | None:
+    return chain.linear.feedback if isinstance(chain, Chain) else chain.feedback
 
 
 def _learns(public: Public) -> bool:

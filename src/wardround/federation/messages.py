@@ -35,6 +35,7 @@ class AskTraining:
     ``reach`` [parts]: the scale of the values in a secure sum, empty for a plain one (reach.py);
     ``preparation``: the summed statistics, sent to those who have not confirmed them yet, so that a gateway that
     was away for any number of rounds catches up with this one message. ``link``: the class of link whose codecs to use.
+    ``settled``: the exchange whose answer of yours entered the model last; 0: none, or nobody keeps error feedback.
     """
 
     exchange: int
@@ -47,6 +48,7 @@ class AskTraining:
     model: bytes = b""
     link: int = 0
     packed: bytes = b""
+    settled: int = 0
 
 
 @message(0x4603)

@@ -83,5 +83,5 @@ def about(ask: Ask, model: F32, totals: F64 | None) -> bytes:
     if not isinstance(ask, AskStatistics):
         bare = replace(ask, preparation=None, parameters=model, model=b"", packed=b"")
         if isinstance(bare, AskTraining):
-            bare = replace(bare, link=0)
+            bare = replace(bare, link=0, settled=0)
     return digest(labels.SECAGG_ABOUT, encode(bare), known)

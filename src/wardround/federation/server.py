@@ -176,12 +176,16 @@ class Server(Standing):
         if s.ledger is None:
             return tuple(Send(peers, self._ask(totals, s.parameters)) for peers, totals in groups if peers)
         return tuple(
-            Send(
-                same, replace(cast("Model", self._ask(None, EMPTY, update_for(s.ledger, version), link)), packed=packed)
-            )
+            Send(same, self._said(self._ask(None, EMPTY, update_for(s.ledger, version), link), packed, settled))
             for peers, packed in ((known, b""), (fresh, pack_counts(s.totals) if fresh else b""))
-            for (version, link), same in self._reached.groups(peers)
+            for (version, link, settled), same in self._reached.groups(peers)
         )
+
+    @staticmethod
+    def _said(ask: Ask, packed: bytes, settled: int) -> Ask:
+        """With codecs: the statistics as they travel, and which answer entered the model."""
+        ask = replace(cast("Model", ask), packed=packed)
+        return replace(ask, settled=settled) if isinstance(ask, AskTraining) else ask
 
     def _ask(self, totals: F64 | None, parameters: F32, model: bytes = b"", link: int = 0) -> Ask:
         s, schema = self._state, self._plan.schema.id
@@ -252,6 +256,8 @@ class Server(Standing):
             ledger = s.ledger
             if ledger is not None and self._coder is not None:
                 ledger = self._coder.advance(ledger, done.parameters, stream(self._seed, "down", s.round))
+            if self._coder is not None and self._coder.remembers:
+                self._reached.settle(opened.answered, s.exchange)
             self._state = replace(s, parameters=done.parameters, carried=done.carried, ledger=ledger)
             events: list[Event] = [round_done(s.round, opened, done, now), *self._judged(opened, sums, done)]
         except RoundError as error:

@@ -46,7 +46,7 @@ class Standing:
         self._verdicts: tuple[tuple[str, Verdict], ...] = ()
         self._known: tuple[int, Context] | None = None
         self._trouble = "before the restart"  # why set-up failed last, for the error's text only
-        self._reached = announce.Reached(peers, state.versions, plan.compress)
+        self._reached = announce.Reached(peers, state.versions, state.settled, plan.compress)
 
     @classmethod
     def new(cls, plan: Plan, participation: Participation, peers: tuple[str, ...], seed: int) -> Self:
@@ -68,7 +68,8 @@ class Standing:
     def to_bytes(self) -> bytes:
         confirmed = tuple(p for p in self._peers if p in self._confirmed)
         opened = self._open.to_wire() if self._open else None
-        return encode(replace(self._state, prepared=confirmed, open=opened, versions=self._reached.versions()))
+        versions, settled = self._reached.versions(), self._reached.settled()
+        return encode(replace(self._state, prepared=confirmed, open=opened, versions=versions, settled=settled))
 
     @property
     def phase(self) -> Phase:
@@ -97,6 +98,10 @@ class Standing:
     def due(self, peer: str, exchange: int) -> bool:
         """Is an answer of ``peer`` to ``exchange`` still of use?"""
         return exchange == self._state.exchange and peer in self.waiting
+
+    def settled(self, peer: str) -> int:
+        """The exchange whose coded answer of ``peer`` entered the model last; 0: none, or nobody keeps error feedback."""
+        return self._reached.settled_of(peer)
 
     @property
     def sizes(self) -> tuple[int, int]:

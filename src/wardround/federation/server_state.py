@@ -51,8 +51,8 @@ class OpenExchange:
 @message(0x4651)
 @dataclass(frozen=True, eq=False)
 class ServerState:
-    """Everything the server must not lose; with codecs also the announced model with its newest differences, and which
-    version of it each peer holds (-1: not known), in the peers' order.
+    """Everything the server must not lose; with codecs also the announced model with its newest differences, which
+    version of it each peer holds (-1: not known), and the exchange whose answer of each ``settled`` last, in the peers' order.
     """
 
     phase: str
@@ -74,6 +74,7 @@ class ServerState:
     trust: TrustState | None = None
     ledger: Ledger | None = None
     versions: tuple[int, ...] = ()
+    settled: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

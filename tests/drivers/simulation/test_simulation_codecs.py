@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import load
-from simulated import events, metrics, resume, simulate  # type: ignore[import-not-found]
+from simulated import TINY, events, metrics, resume, simulate  # type: ignore[import-not-found]
 
 from wardround import events as e
+from wardround.config import override, parse
+from wardround.drivers.simulation import engines
+from wardround.drivers.simulation.federate import Federation
 from wardround.drivers.store.rundir import RunDir
+from wardround.drivers.strategies import full
+from wardround.drivers.world import build, plan
 from wardround.errors import ConfigError, Stopped
+from wardround.federation.server import Server
+from wardround.rng import stream
+from wardround.wire import encode
 
 STC = (
     "auth.use='none'",
@@ -75,6 +84,32 @@ def test_clients_that_come_and_go_catch_up_and_the_model_still_learns(tmp_path: 
     )
     losses = [event.loss for event in events(run) if isinstance(event, e.RoundDone)]
     assert losses[-1] < losses[0]
+
+
+def test_a_round_that_was_given_up_takes_no_feedback_with_it() -> None:
+    """Half of the answers are lost in a round and three of four are needed: feedback moves in rounds that count only."""
+    lossy = ("weather.dropout=0.4", "rounds.count=12", "participation.minimum=3", "run.workers=1")
+    asked = parse(override(TINY, [*STC, *lossy], "tiny.toml"), full(), "tiny.toml")
+    table = asked.data.load(Path(), stream(asked.seed, "data"))
+    world, agreed = build(asked, table), plan(asked, table)
+    kept, given_up = 0, 0
+    with ThreadPoolExecutor(1) as pool:
+        server = Server.new(agreed, asked.participation, world.names, asked.seed)
+        maker = engines.maker(asked.model, asked.training, agreed.classes)
+        federation = Federation(asked, world, agreed, server, maker, e.ignore, pool, 1)
+        before: dict[int, bytes] = {}
+        for happened in federation.run():
+            now = {i: encode(m.feedback[0]) for i, m in federation.memories.items() if m.feedback}
+            if any(isinstance(event, e.RoundFailed) for event in happened):
+                given_up += 1
+                assert now == before
+            for event in happened:
+                if isinstance(event, e.RoundDone):
+                    kept += 1
+                    assert sum(now[i] != before.get(i) for i in now) == event.answered
+            before = now
+    assert kept > 1
+    assert given_up > 1
 
 
 @pytest.mark.parametrize("bits", [5, 8])

@@ -107,6 +107,7 @@ class Federation:
         self.secure = None if choice is None else SecureSum(choice, self.world.names, self.experiment.seed)
         self.account = settle(self.experiment)
         self._off: frozenset[str] = frozenset()
+        self._fresh: dict[str, Memory] = {}
 
         auth = self.experiment.auth
         self.auth = (
@@ -191,6 +192,7 @@ class Federation:
         else:
             lost_sum = ()
         events = self.server.expire(PATIENCE_S).events
+        self._remember()
         if auth is not None and training:
             for peer, verdict in self.server.verdicts:
                 auth.judge(peer, verdict)
@@ -214,6 +216,17 @@ class Federation:
 
         done = tuple(completed(event) if isinstance(event, RoundDone) else event for event in events)
         return turns + lost_sum + done + spent(self.account, events)
+
+    def _remember(self) -> None:
+        """Keep what clients now remember; the feedback of an answer that did not enter the model stays as it was
+        (as client.py does when the server's next ask says so).
+        """
+        fresh, self._fresh = self._fresh, {}
+        for peer, memory in fresh.items():
+            if memory.feedback and self.server.settled(peer) != self.server.exchange:
+                known = self.memories.get(memory.index)
+                memory = replace(memory, feedback=known.feedback if known is not None else ())
+            self.memories[memory.index] = memory
 
     def _reachable(self, moment: int, training_round: int) -> list[str]:
         """Clients that are on at this ``moment`` of the weather and may take part."""
@@ -266,7 +279,7 @@ class Federation:
             answering = [peer for peer in send.peers if fates[peer] == "answers"]
             for peer, answer, memory in self._answers(send.message, answering):
                 if memory.memory.size or memory.private.size or memory.feedback:
-                    self.memories[memory.index] = memory
+                    self._fresh[peer] = memory
                 yield peer, answer
 
     def _answers(self, ask: Ask, peers: Sequence[str]) -> Iterator[tuple[str, Reply, Memory]]:
