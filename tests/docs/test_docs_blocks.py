@@ -49,7 +49,7 @@ def execute(block: Block, where: Path) -> None:
     """Run one block in ``where``; AssertionError where it does not end as marked."""
     shell = ["bash", "-euo", "pipefail", "-c"] if block.language == "bash" else [sys.executable, "-c"]
     done = subprocess.run(
-        [*shell, block.text], cwd=where, env=environment(), capture_output=True, text=True, timeout=120, check=False
+        [*shell, block.text], cwd=where, env=environment(), capture_output=True, text=True, timeout=300, check=False
     )
     expected = int(block.value("fails") or 0)
     assert done.returncode == expected, f"line {block.line}: status {done.returncode}\n{done.stdout}{done.stderr}"

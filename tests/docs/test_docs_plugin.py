@@ -14,7 +14,7 @@ from wardround.config import override
 def run(command: list[str], site: Path, where: Path) -> str:
     settings = {key: value for key, value in os.environ.items() if not key.startswith("WARDROUND")}
     settings |= {"PYTHONPATH": str(site), "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "80"}
-    done = subprocess.run(command, cwd=where, env=settings, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=where, env=settings, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

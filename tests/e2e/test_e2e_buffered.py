@@ -18,7 +18,7 @@ pytestmark = [
 
 
 def test_a_gateway_that_stands_still_holds_nobody_up(tmp_path: Path) -> None:
-    place = Hospital(tmp_path, 60)
+    place = Hospital(tmp_path, 60, heartbeat=0.5)
     file = tmp_path / "federation.toml"
     file.write_text(f"{file.read_text()}\n[asynchronous]\nbuffer = 2\n")
     try:
@@ -28,7 +28,7 @@ def test_a_gateway_that_stands_still_holds_nobody_up(tmp_path: Path) -> None:
         def rounds() -> int:
             return sum(e["event"] == "RoundDone" for e in place.events())
 
-        end = time.monotonic() + 90
+        end = time.monotonic() + 240
         while rounds() < 2 and time.monotonic() < end:
             time.sleep(0.05)
         place.running[NAMES[0]].send_signal(signal.SIGSTOP)

@@ -86,7 +86,7 @@ class Engine:
             str(self.folder / "superlink.db"),
         )
         self.start("superlink", "flower-superlink", *flags, "--host", "127.0.0.1", "--port", str(self.port))
-        end = time.monotonic() + 60
+        end = time.monotonic() + 200
         while not answers(self.port):
             if time.monotonic() > end or self.started[-1].poll() is not None:
                 pytest.skip(f"the SuperLink does not start here: {self.logs()[-600:]}")
@@ -105,7 +105,7 @@ class Engine:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=900,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
@@ -124,13 +124,13 @@ class Engine:
     def kill_link(self) -> None:
         """kill -9 of the SuperLink and of the ServerApp that it started."""
         os.killpg(self.started[0].pid, signal.SIGKILL)
-        self.started[0].wait(timeout=30)
+        self.started[0].wait(timeout=90)
 
     def stop(self) -> None:
         for process in self.started:  # a session each: the processes that they start go with them
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait(timeout=30)
+            process.wait(timeout=90)
 
 
 @pytest.fixture

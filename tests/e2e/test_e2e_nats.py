@@ -64,7 +64,7 @@ wait_for = 3
 patience_s = 30.0
 repeat_s = 1.0
 [gateway]
-heartbeat_s = 0.3
+heartbeat_s = {heartbeat}
 """
 NAMES = ("intensive care 1", "radiology 1", "outpatients 1")
 
@@ -94,12 +94,15 @@ bits = 12"""
 class Hospital:
     """Coordinator and gateways as processes in ``folder``."""
 
-    def __init__(self, folder: Path, rounds: int, sums: str = 'use = "plain"') -> None:
+    def __init__(self, folder: Path, rounds: int, sums: str = 'use = "plain"', heartbeat: float = 3.0) -> None:
+        """``heartbeat``: a gateway is away after three; a busy machine lets a process stand still for a second."""
         self.folder, self.running = folder, dict[str, subprocess.Popen[bytes]]()
         port, self.http = free_ports(2)
         experiment = EXPERIMENT.format(rounds=rounds).replace('use = "plain"', sums)
         (folder / "experiment.toml").write_text(experiment)
-        (folder / "federation.toml").write_text(experiment + BROKER.format(port=port, http=self.http))
+        (folder / "federation.toml").write_text(
+            experiment + BROKER.format(port=port, http=self.http, heartbeat=heartbeat)
+        )
         self.do("keys", "federation.toml")
 
     def do(self, *arguments: str) -> str:
@@ -129,9 +132,9 @@ class Hospital:
     def stop(self, who: str) -> int:
         process = self.running.pop(who)
         process.terminate()
-        return process.wait(40)
+        return process.wait(90)
 
-    def wait(self, seconds: float = 120) -> int:
+    def wait(self, seconds: float = 240) -> int:
         return self.running["serve"].wait(seconds)
 
     def events(self) -> list[dict[str, Any]]:
@@ -200,7 +203,7 @@ def test_coded_answers_and_differences_of_models_travel_over_nats(hospital: Hosp
 def test_processes_end_with_the_simulations_model(hospital: Hospital) -> None:
     for who in ("serve", *NAMES):
         hospital.start(who)
-    assert hospital.wait() == 0
+    assert hospital.wait() == 0, (hospital.folder / "serve.out").read_text()[-2000:]
     events = hospital.events()
     assert [e["round"] for e in events if e["event"] == "RoundDone"] == [1, 2, 3, 4, 5, 6]
     assert all(e["answered"] == 3 and e["bytes_up"] > 0 for e in events if e["event"] == "RoundDone")
@@ -266,13 +269,13 @@ def test_the_secure_sum_over_processes_survives_kill_9_of_anybody(hospital: Hosp
     assert all(e["answered"] >= 2 for e in rounds)
     print("killed", killed, "rounds with all three", sum(e["answered"] == 3 for e in rounds))
     if all(e["answered"] == 3 for e in rounds):
-        # 12 bits: 15 rounds whose reach is below 1/2 add up to a few steps of 2 * reach / 4095
-        assert apart(hospital.model(), simulated(hospital)) < 15 / 4095
+        # 12 bits: each of 15 rounds is off by less than a step of 2 * reach / 4095 in both, and training carries it on
+        assert apart(hospital.model(), simulated(hospital)) < 30 / 4095
     assert list((hospital.folder / "federation-state").glob("m0000?/state.db"))
     assert killed >= min(KILLS, 2)
 
 
-@pytest.mark.parametrize("hospital", [400], indirect=True)
+@pytest.mark.parametrize("hospital", [4000], indirect=True)
 def test_stop_status_metrics_and_a_broker_that_dies(hospital: Hospital) -> None:
     for who in ("serve", *NAMES):
         hospital.start(who)
@@ -280,7 +283,7 @@ def test_stop_status_metrics_and_a_broker_that_dies(hospital: Hospital) -> None:
     assert json.loads(hospital.get("health")) == {"healthy": True}
     text = hospital.do("status", "federation.toml")
     assert "running, phase" in text
-    assert text.count("  here  g0000") == 3
+    assert text.count("  here  g0000") == 3, text
     metrics = hospital.get("metrics")
     assert "wardround_coordinator_gateways_here 3.0" in metrics
     assert re.search(r"wardround_coordinator_answers_total \d", metrics)
@@ -312,7 +315,7 @@ def _children(parent: int, name: str) -> list[int]:
     return found
 
 
-def _until(what: Any, seconds: float = 90) -> None:
+def _until(what: Any, seconds: float = 240) -> None:
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end, "it does not happen"

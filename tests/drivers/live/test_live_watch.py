@@ -361,7 +361,7 @@ def _interrupted(number: int, folder: Path, capture: Path) -> int:
     script = "from wardround.cli.main import main; main()"
     command = [sys.executable, "-c", script, "watch", "--site", str(folder), "--pcap", str(capture), "-q"]
     process = subprocess.Popen(command, env=os.environ.copy())
-    end = time.monotonic() + 60
+    end = time.monotonic() + 200
     while not (folder / "site.db").exists() and time.monotonic() < end:
         time.sleep(0.005)
     process.send_signal(number)

@@ -82,7 +82,7 @@ def with_hub(place: Place, work: Callable[[Hub], Awaitable[None]], run: str = "r
         finally:
             await hub.close()
 
-    asyncio.run(asyncio.wait_for(go(), 60))
+    asyncio.run(asyncio.wait_for(go(), 200))
 
 
 def ask(exchange: int, size: int = 20_000) -> AskStatistics:
@@ -102,13 +102,13 @@ def test_an_ask_reaches_its_gateways_and_their_answers_come_back(place: Place, s
         message = ask(3, size)
         assert await hub.send(3, [Send(NAMES[:2], message)]) > 2 * 4 * size
         for spoke in spokes:
-            notice = await asyncio.wait_for(spoke.notice(), 5)
+            notice = await asyncio.wait_for(spoke.notice(), 40)
             while notice.turn != 3 or notice.run != "run 1":
-                notice = await asyncio.wait_for(spoke.notice(), 5)
+                notice = await asyncio.wait_for(spoke.notice(), 40)
             body = await spoke.body(notice)
             assert body == encode(message)
             await spoke.answer(notice.run, 3, body)
-        got = [await hub.reply(5), await hub.reply(5)]
+        got = [await hub.reply(40), await hub.reply(40)]
         assert {r.peer for r in got if r} == set(NAMES[:2])
         assert all(r is not None and r.turn == 3 and r.body == encode(message) for r in got)
         await hub.settle()
@@ -124,7 +124,7 @@ def test_a_gateway_that_was_away_finds_one_notice_the_last(place: Place) -> None
         for exchange in range(100, 150):
             await hub.send(exchange, [Send(NAMES[2:], ask(exchange, 50))])
         spoke = await open_spoke(place, TOKENS[2])
-        notice = await asyncio.wait_for(spoke.notice(), 5)
+        notice = await asyncio.wait_for(spoke.notice(), 40)
         assert notice.turn == 149
         body = await spoke.body(notice)
         assert body is not None
@@ -141,7 +141,7 @@ def test_answers_sent_while_no_coordinator_runs_wait_for_the_next(place: Place) 
         await hub.settle()
 
     async def then(hub: Hub) -> None:
-        reply = await hub.reply(5)
+        reply = await hub.reply(40)
         assert reply is not None
         assert (reply.peer, reply.turn, reply.body) == (NAMES[0], 9, b"late " * 300_000)
         await hub.settle()
@@ -157,16 +157,21 @@ def test_answers_sent_while_no_coordinator_runs_wait_for_the_next(place: Place) 
     with_hub(place, then)
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    for _ in range(2000):
+        if holds():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("it does not happen")
+
+
 def test_presence_comes_and_goes(place: Place) -> None:
     async def work(hub: Hub) -> None:
         spoke = await open_spoke(place, TOKENS[0])
         sign = Presence("0", "run 1", 4, False, False)
         await spoke.here(sign)
-        await asyncio.sleep(0.1)
-        assert hub.present() == {NAMES[0]}
-        assert [r["here"] for r in hub.roll()] == [True, False, False]
-        await asyncio.sleep(0.7)
-        assert hub.present() == frozenset()
+        await until(lambda: hub.present() == {NAMES[0]} and [r["here"] for r in hub.roll()] == [True, False, False])
+        await until(lambda: hub.present() == frozenset())
         await spoke.here(sign)
         await spoke.here(Presence("0", "run 1", 4, False, True))
         await asyncio.sleep(0.1)
@@ -191,12 +196,12 @@ def test_a_gateway_neither_reads_nor_writes_anothers_messages(place: Place) -> N
             await spy.subscribe(subject, cb=hear)
         await spy.flush()
         await hub.send(201, [Send(NAMES[1:2], ask(201, 10))])
-        notice = await asyncio.wait_for(victim.notice(), 5)
+        notice = await asyncio.wait_for(victim.notice(), 40)
         while notice.turn != 201:
-            notice = await asyncio.wait_for(victim.notice(), 5)
+            notice = await asyncio.wait_for(victim.notice(), 40)
         await victim.body(notice)
         await victim.answer("run 1", 201, b"secret")
-        assert (reply := await hub.reply(5)) is not None
+        assert (reply := await hub.reply(40)) is not None
         assert reply.body == b"secret"
         await spy.flush()
         assert heard == []
@@ -207,12 +212,12 @@ def test_a_gateway_neither_reads_nor_writes_anothers_messages(place: Place) -> N
         await spy.publish("answer", forged, reply="wr.ask.g00001")
         await spy.publish(f"body.{notice.body}.0", b"", reply="wr.answer.g00001")
         await spy.flush()
-        found = await hub.reply(0.3)
+        found = await hub.reply(40)
         assert found is not None, "what is published to its own name arrives"
         assert found.peer == NAMES[0]
         assert await hub.reply(0.3) is None
         fresh = await open_spoke(place, TOKENS[1])
-        assert (await asyncio.wait_for(fresh.notice(), 5)).turn == 201
+        assert (await asyncio.wait_for(fresh.notice(), 40)).turn == 201
         await asyncio.gather(spy.close(), victim.close(), fresh.close())
 
     with_hub(place, work)
@@ -275,7 +280,7 @@ def test_both_ends_outlive_a_broker_that_is_killed_and_started_again(tmp_path: P
     async def work(hub: Hub) -> None:
         spoke = await open_spoke(place, TOKENS[0])
         await hub.send(1, [Send(NAMES[:1], ask(1))])
-        first = await asyncio.wait_for(spoke.notice(), 5)
+        first = await asyncio.wait_for(spoke.notice(), 40)
         os.kill(place.broker.pid, signal.SIGKILL)
         with pytest.raises(LinkError):
             await asyncio.wait_for(hub.send(2, [Send(NAMES[:1], ask(2))]), 20)
@@ -292,7 +297,7 @@ def test_both_ends_outlive_a_broker_that_is_killed_and_started_again(tmp_path: P
         body = await spoke.body(notice)
         assert body == encode(ask(2))
         await spoke.answer("run 1", 2, b"here I am")
-        reply = await hub.reply(5)
+        reply = await hub.reply(40)
         assert reply is not None
         assert reply.body == b"here I am"
         await spoke.close()
@@ -331,9 +336,9 @@ def test_a_damaged_body_is_refused(place: Place) -> None:
     async def work(hub: Hub) -> None:
         spoke = await open_spoke(place, TOKENS[0])
         await hub.send(301, [Send(NAMES[:1], ask(301, 10))])
-        notice = await asyncio.wait_for(spoke.notice(), 5)
+        notice = await asyncio.wait_for(spoke.notice(), 40)
         while notice.turn != 301:
-            notice = await asyncio.wait_for(spoke.notice(), 5)
+            notice = await asyncio.wait_for(spoke.notice(), 40)
         lie = Notice(notice.run, 301, notice.digest[:16] + digest_of(b"x")[16:], 1)  # same name, other digest
         with pytest.raises(RemoteProtocolError, match="not the one its notice names"):
             await spoke.body(lie)

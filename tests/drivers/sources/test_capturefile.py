@@ -242,25 +242,27 @@ def cable() -> Iterator[tuple[str, str]]:
 
 
 def test_live_packets_come_whole_and_cut(cable: tuple[str, str]) -> None:
-    done, here, there = threading.Event(), *cable
+    opened, done, here, there = threading.Event(), threading.Event(), *cable
 
     def send() -> None:
-        time.sleep(0.2)
+        assert opened.wait(60)
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as out:
             out.bind((here, 0))
             for i in range(500):
                 out.send(ethernet(ipv4(udp(bytes(900), target=1 + i), 17), tags=(7,) if i % 2 else ()))
             out.send(ethernet(arp(), p.ARP))
-        time.sleep(0.4)
+        time.sleep(1.0)
         done.set()
+
+    def stop() -> bool:
+        opened.set()  # asked for the first time when the ring stands
+        return done.is_set() and bool(ticks)
 
     sender = threading.Thread(target=send)
     sender.start()
     stats, found = feeds.Stats(), []
     ticks: list[int] = []
-    for batch in feeds.live_packets(
-        there, stats, lambda: done.is_set() and bool(ticks), RingSettings(block=1 << 16, blocks=8, snap=200)
-    ):
+    for batch in feeds.live_packets(there, stats, stop, RingSettings(block=1 << 16, blocks=8, snap=200)):
         if isinstance(batch, int):
             ticks.append(batch)
         else:
