@@ -65,6 +65,11 @@ STRATEGIES = {
     "FedDyn, bounded": ("algorithm={use='feddyn'}", *NO_MOMENTUM),
     "FedAdam": ("server={use='adam', learning_rate=0.01}",),
     "logit adjustment 0.5": ("training.logit_adjustment=0.5",),
+    "MOON over FedAvg": ("algorithm={use='moon'}", *NO_MOMENTUM),
+    "MOON over ours": ("algorithm={use='moon'}",),
+    "IFCA, 3 models": ("algorithm={use='ifca', clusters=3}", *NONE),
+    "soft clusters, 3 models": ("algorithm={use='soft', clusters=3}", *NONE),
+    "federated histograms, 4 models": ("algorithm={use='histograms', clusters=4}", *NONE),
 }
 LATTICE = ("secagg={use='lattice'}", "auth={use='none'}")
 AUTH = ("secagg={use='plain'}", "auth={use='x-wing'}")
@@ -84,6 +89,16 @@ LAYERS = {
     "all at once": ("secagg={use='lattice'}", "auth={use='x-wing'}", *COHORTS, *CODEC),
 }
 SITE = "CTU-Malware-Capture-34-1"
+SITES = (
+    *("CTU-Honeypot-Capture-4-1", "CTU-Honeypot-Capture-5-1", "CTU-Honeypot-Capture-7-1", "CTU-Malware-Capture-1-1"),
+    *(
+        "CTU-Malware-Capture-3-1",
+        "CTU-Malware-Capture-8-1",
+        "CTU-Malware-Capture-20-1",
+        "CTU-Malware-Capture-21-1",
+        SITE,
+    ),
+)
 NEWCOMER = ("rounds.count=30", "split={use='stratified', test=0.5, validation=0.1}", f"evaluation.late=['{SITE}']")
 
 
@@ -122,6 +137,29 @@ def cases() -> list[Case]:
                 "IoT-23", f"34-1 joins late, {name}", "iot23-natural", (*PLAIN, *NEWCOMER, f"personal={{use='{name}'}}")
             )
         )
+    natural = {
+        "FedAvg": NONE,
+        "ours: stable common model + prior": (
+            "rounds.weighting='sqrt'",
+            "server={use='sgd', momentum=0.8}",
+            "prior={use='client'}",
+        ),
+        "finetune": ("personal={use='finetune'}", *NONE),
+        "MOON": ("algorithm={use='moon'}", *NONE),
+        "IFCA, 3 models": ("algorithm={use='ifca', clusters=3}", *NONE),
+        "soft clusters, 3 models": ("algorithm={use='soft', clusters=3}", *NONE),
+        "histograms of labels, 3 models": ("algorithm={use='histograms', clusters=3}", *NONE),
+        "histograms of inputs, 3 models": ("algorithm={use='histograms', clusters=3, of='inputs', size=256}", *NONE),
+    }
+    found += [
+        Case("IoT-23 sites", name, "iot23-natural", (*PLAIN, "rounds.count=30", *sets))
+        for name, sets in natural.items()
+    ]
+    for site in SITES:
+        for name in ("none", "window"):
+            left = f"split={{use='groups', leave_out=['{site}']}}"
+            sets = (*PLAIN, "rounds.count=30", left, f"prior={{use='{name}'}}")
+            found.append(Case("IoT-23 left out", f"{site.removeprefix('CTU-')}, prior {name}", "iot23-natural", sets))
     late = "evaluation.late_clients=0.2"
     found += [
         Case("late", name, SKEWED, (*PLAIN, late, *STRATEGIES[name]))
@@ -192,11 +230,11 @@ def main() -> None:
     parser.add_argument(
         "--data", type=Path, default=Path(os.environ.get("WARDROUND_DATA", ROOT.parent / "shared" / "data"))
     )
-    parser.add_argument("--only", default="")
+    parser.add_argument("--only", nargs="+", default=[""], help="parts of TABLE/NAME")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     asked = parser.parse_args()
     found = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else {"machine": machine(), "cases": {}}
-    wanted = [case for case in cases() if asked.only in f"{case.table}/{case.name}"]
+    wanted = [case for case in cases() if any(part in f"{case.table}/{case.name}" for part in asked.only)]
     for seed in asked.seeds:
         for case in wanted:
             entry = found["cases"].setdefault(
