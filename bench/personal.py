@@ -90,12 +90,12 @@ LAYERS = {
 }
 SITE = "CTU-Malware-Capture-34-1"
 SITES = (
-    *("CTU-Honeypot-Capture-4-1", "CTU-Honeypot-Capture-5-1", "CTU-Honeypot-Capture-7-1", "CTU-Malware-Capture-1-1"),
+    *("CTU-Honeypot-Capture-4-1", "CTU-Honeypot-Capture-5-1", "CTU-Honeypot-Capture-7-1", "CTU-Malware-Capture-8-1"),
     *(
-        "CTU-Malware-Capture-3-1",
-        "CTU-Malware-Capture-8-1",
         "CTU-Malware-Capture-20-1",
         "CTU-Malware-Capture-21-1",
+        "CTU-Malware-Capture-42-1",
+        "CTU-Malware-Capture-44-1",
         SITE,
     ),
 )

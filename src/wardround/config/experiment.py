@@ -19,6 +19,7 @@ from wardround.federation.robust import Robust
 from wardround.federation.staleness import Asynchronous
 from wardround.federation.trust import Watch
 from wardround.secagg.choice import SumChoice
+from wardround.traffic.gaps import Gaps
 from wardround.traffic.normal import NormalTraffic
 from wardround.traffic.partition import Partition
 from wardround.traffic.root import RootSet
@@ -154,6 +155,7 @@ class Experiment:
     rounds: Rounds = field(default_factory=Rounds)
     participation: Participation = field(default_factory=Participation)
     weather: Weather = field(default_factory=Weather)
+    gaps: Gaps = field(default_factory=Gaps)
     root: RootSet = field(default_factory=RootSet)
     robust: Robust = field(default_factory=Robust)
     trust: Watch = field(default_factory=Watch)

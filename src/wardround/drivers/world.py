@@ -25,6 +25,7 @@ from wardround.rng import stream
 from wardround.secagg.choice import PairwiseSum, PlainSum
 from wardround.secagg.parameters import Lattice, largest_opened
 from wardround.secagg.privacy import Private, private
+from wardround.traffic.gaps import lacking, without
 from wardround.traffic.partition import ClientShare
 from wardround.traffic.root import NOTHING, hold_apart
 from wardround.traffic.split import Split
@@ -47,11 +48,12 @@ class World:
 
 
 def build(experiment: Experiment, table: Table) -> World:
-    """Split and deal ``table`` as the experiment says; all from the experiment's seed."""
+    """Split and deal ``table`` as the experiment says, and take away what sensors lack; all from the experiment's seed."""
     split = experiment.split.assign(table, stream(experiment.seed, "split"))
     split, root = hold_apart(experiment.root, table, split, stream(experiment.seed, "root", experiment.root.seed))
     shares = experiment.partition.deal(table, split, stream(experiment.seed, "partition"))
-    return World(table, split, tuple(shares), root)
+    lacks = lacking(experiment.gaps, table.schema, len(shares), stream(experiment.seed, "gaps"))
+    return World(without(table, shares, lacks), split, tuple(shares), root)
 
 
 def plan(experiment: Experiment, table: Table) -> Plan:

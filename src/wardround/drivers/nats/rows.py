@@ -25,4 +25,4 @@ def own_rows(federation: Federation, table: Table, name: str) -> OwnRows:
         raise UsageError(
             f"[partition] deals no rows to {name!r}: set [gateway] own_data = true where gateways have their own data"
         )
-    return cut(table, share.train, share.validation)
+    return cut(world.table, share.train, share.validation)

@@ -169,7 +169,7 @@ class _Run:
         if at is None:
             for dropped in self.table.dropped:
                 self._log(events.ColumnDropped(dropped.column, dropped.reason))
-            for note in self.table.notes:
+            for note in world.table.notes:
                 self._log(events.Note("data", note))
             self._outlook(federation)
         return federation
