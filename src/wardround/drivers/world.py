@@ -30,6 +30,7 @@ from wardround.traffic.partition import ClientShare
 from wardround.traffic.root import NOTHING, hold_apart
 from wardround.traffic.split import Split
 from wardround.traffic.table import Table
+from wardround.training.personal import Typed
 from wardround.training.task import Rows
 
 
@@ -71,6 +72,11 @@ def plan(experiment: Experiment, table: Table) -> Plan:
         raise ConfigError(
             "[training] exposure invents attacks of no class, the labels are "
             f'{", ".join(table.labels.names)}: set [data] labels = "binary", or exposure = 0'
+        )
+    if isinstance(experiment.personal, Typed) and not table.device_types:
+        raise ConfigError(
+            f"[personal] {experiment.personal.name} parts rows by the type of their device, which this data does not say: "
+            f'set use = "finetune"'
         )
     r, account = experiment.rounds, settle(experiment)
     return Plan(

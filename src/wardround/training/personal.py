@@ -6,6 +6,7 @@ nothing but the common part. The private part never leaves the gateway: it is in
 
     none      the common model as it is
     finetune  the common model trained on by each client for itself, with early stopping        (no private part in rounds)
+    typed     the same for each type of device a client has: a head, or biases, for each
     fedper    some tensors are private, all are trained together        Arivazhagan et al., arXiv 1912.00818
     fedrep    private tensors first, then the common ones               Collins et al., ICML 2021
     ditto     a model of its own, pulled towards the common one         Li et al., ICML 2021
@@ -109,6 +110,28 @@ class Finetune(Common):
     def epochs(self) -> int:
         """Epochs at most."""
         return self.most_epochs
+
+
+@dataclass(frozen=True)
+class Typed(Finetune):
+    """As ``finetune``, but for each type of device that a client has: tensors of its own, tuned on this type's rows alone.
+
+    Every row is scored with its device's tensors. Types the client knows too little of use the common model.
+
+    Attributes:
+        tensors: names of the tensors that each type has for itself: ``out.*`` is the head, ``*.bias`` all biases.
+        least: fewest training rows of a type.
+    """
+
+    name: ClassVar[str] = "typed"
+
+    tensors: tuple[str, ...] = ("out.*",)
+    least: int = 50
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.least < 1:
+            raise ValueError(f"least must be 1 or more, not {self.least}")
 
 
 @dataclass(frozen=True)
@@ -240,7 +263,7 @@ class Apfl(Common):
         return share * memory + (1 - share) * parameters if memory.size else parameters
 
 
-STRATEGIES: tuple[type, ...] = (Common, Finetune, FedPer, FedRep, Ditto, Apfl)
+STRATEGIES: tuple[type, ...] = (Common, Finetune, Typed, FedPer, FedRep, Ditto, Apfl)
 
 
 def chosen(layout: Layout, patterns: Sequence[str]) -> Bool:

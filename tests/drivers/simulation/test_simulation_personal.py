@@ -1,13 +1,22 @@
 """Three numbers per client: what a run says of the common and of the clients' own models."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from simulated import metrics, simulate  # type: ignore[import-not-found]
+from simulated import TINY, metrics, simulate  # type: ignore[import-not-found]
 
+from wardround.config import parse
+from wardround.drivers.simulation.personal import FalseAlarms, Traffic
+from wardround.drivers.sources.hospital import Hospital
+from wardround.drivers.sources.hospital_profiles import DEVICES
+from wardround.drivers.strategies import full
+from wardround.drivers.world import plan
 from wardround.errors import ConfigError
+from wardround.rng import stream
+from wardround.training.task import Rows
 
 
 def personal(tmp_path: Path, *sets: str) -> Any:
@@ -28,6 +37,38 @@ def test_every_strategy_gives_each_client_a_model_of_its_own(tmp_path: Path, use
     assert any(row["own"] != row["common"] for row in found["clients"])
     for row in found["clients"]:
         assert all(value is None or 0 <= value <= 1 for value in row["own"].values())
+
+
+def test_each_device_type_gets_a_head_of_its_own_and_false_alarms_are_told_by_type(tmp_path: Path) -> None:
+    found = personal(tmp_path, "personal.use=typed", "personal.least=20", "rounds.count=6")
+    assert any(row["own"] != row["common"] for row in found["clients"])
+    names = [row["name"] for row in found["device_types"]]
+    assert names
+    assert set(names) <= set(DEVICES)
+    for row in found["device_types"]:
+        assert 0 <= row["own"] <= 1
+        assert row["rows"] > 0
+
+
+def test_false_alarms_are_benign_rows_called_an_attack() -> None:
+    counts = {key: np.zeros(3, dtype=np.int64) for key in ("rows", "common", "own")}
+    alarms = FalseAlarms(("pump", "monitor", "tablet"), 0, counts)
+    rows = Rows(np.zeros((5, 2), np.float32), np.array([0, 0, 0, 1, 0]))
+    calm, loud = (
+        np.tile(np.array([[1.0, 0.0]], np.float32), (5, 1)),
+        np.tile(np.array([[0.0, 1.0]], np.float32), (5, 1)),
+    )
+    alarms.add(Traffic(rows, np.array([0, 0, 1, 1, -1], np.int32)), {"common": loud, "own": calm})
+    assert alarms.table() == [
+        {"name": "pump", "rows": 2, "common": 1.0, "own": 0.0},
+        {"name": "monitor", "rows": 1, "common": 1.0, "own": 0.0},
+    ]
+
+
+def test_a_typed_head_needs_data_that_knows_types() -> None:
+    table = replace(Hospital(wards=2).load(None, stream(1, "data")), device_type=None, device_types=())
+    with pytest.raises(ConfigError, match="which this data does not say"):
+        plan(parse(TINY + "[personal]\nuse = 'typed'\n", full()), table)
 
 
 def test_a_prior_correction_changes_decisions_and_moves_no_byte(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from wardround.arrays import F32, F64, I64
+from wardround.arrays import F32, F64, I32, I64
 from wardround.drivers.simulation import engines
 from wardround.drivers.simulation.evaluate import spread
 from wardround.drivers.simulation.federate import Federation
@@ -21,14 +21,23 @@ from wardround.federation import clusters
 from wardround.federation.plan import Prepared, label_offset
 from wardround.rng import stream
 from wardround.training import metrics, priors
-from wardround.training.personal import Finetune
+from wardround.training.personal import Finetune, Typed
 from wardround.training.task import Engine, Job, Rows, Trained
 from wardround.training.tuning import Pupil, row_losses, tune
+from wardround.training.typed import Own
 
 SHOTS = (0, 10, 30, 100, 300, 1000)
 """Rows that a client which joins late has labelled, for the few-shot curve."""
 LATE_ROUNDS = 10
 """Rounds of its strategy that such a client runs by itself, with the common model held."""
+
+
+@dataclass(frozen=True, eq=False)
+class Traffic:
+    """Rows as they arrive, and the ``types`` [n] of the devices they are of."""
+
+    rows: Rows
+    types: I32
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,13 +60,14 @@ class Place:
     def rows(self, index: I64) -> Rows:
         return self.federation.prepared().rows(index)
 
-    def test(self, index: I64) -> Rows:
+    def test(self, index: I64) -> Traffic:
         """Test rows in the order in which they arrive: their own where the data knows times, else a drawn one. Tables lie class
         by class, and a correction that follows the last rows would read the label off the file's order.
         """
-        if self.federation.world.table.time is None:
+        table = self.federation.world.table
+        if table.time is None:
             index = stream(self.federation.experiment.seed, "arrival", len(index)).permutation(index)
-        return self.rows(index)
+        return Traffic(self.rows(index), table.types_of(index))
 
     def start(self, client: int) -> F32:
         """The common model [d]; of several what fits the client's training rows."""
@@ -86,11 +96,11 @@ def personal(federation: Federation, emit: Emit) -> dict[str, Any]:
     taking_part = [i for i in range(len(shares)) if i not in late]
     models = own_models(place, taking_part)
     everybody = place.test(federation.world.split.test)
-    common = federation.engine().outputs(place.parameters, everybody.x)
-    found = []
-    for done, (i, parameters) in enumerate(zip(taking_part, models, strict=True), start=1):
+    common = federation.engine().outputs(place.parameters, everybody.rows.x)
+    found, alarms = [], FalseAlarms.of(federation)
+    for done, (i, own) in enumerate(zip(taking_part, models, strict=True), start=1):
         if len(shares[i].test):
-            found.append(_client(place, i, parameters, (everybody, common)))
+            found.append(_client(place, i, own, (everybody, common), alarms=alarms))
         if done % 10 == 0:
             emit(StageProgress("personal", done, len(shares)))
     emit(StageProgress("personal", len(shares), len(shares)))
@@ -101,21 +111,23 @@ def personal(federation: Federation, emit: Emit) -> dict[str, Any]:
         **{kind: _summary([row[kind] for row in found]) for kind in ("common", "own")},
         "late": few_shot(place, sorted(late)),
         "unlabelled": _unlabelled(place, (everybody, common)),
+        "device_types": alarms.table(),
     }
 
 
-def own_models(place: Place, clients: Sequence[int]) -> list[F32]:
-    """Each client's own parameters [d]."""
+def own_models(place: Place, clients: Sequence[int]) -> list[Own]:
+    """Each client's own model."""
     federation, strategy = place.federation, place.federation.plan.personal
     held = {i: federation.memories[i].private for i in clients if i in federation.memories}
     nothing = np.zeros(0, dtype=np.float32)
     found = [strategy.model(held.get(i, nothing), place.start(i), place.prepared.layout) for i in clients]
     if isinstance(strategy, Finetune):
-        rows = [(place.rows(federation.world.shares[i].train), i) for i in clients]
-        seen = [place.rows(federation.world.shares[i].validation) for i in clients]
-        pupils = [Pupil(_job(place, i, own, w), v) for (own, i), w, v in zip(rows, found, seen, strict=True)]
+        shares = [federation.world.shares[i] for i in clients]
+        pupils = [
+            _Asking(i, share.train, share.validation, w) for i, share, w in zip(clients, shares, found, strict=True)
+        ]
         return _tuned(place, strategy, pupils)
-    return found
+    return [Own(w) for w in found]
 
 
 def few_shot(place: Place, late: Sequence[int]) -> list[dict[str, Any]]:
@@ -123,15 +135,15 @@ def few_shot(place: Place, late: Sequence[int]) -> list[dict[str, Any]]:
     curve = []
     shares = place.federation.world.shares
     everybody = place.test(place.federation.world.split.test)
-    common = place.federation.engine().outputs(place.parameters, everybody.x)
+    common = place.federation.engine().outputs(place.parameters, everybody.rows.x)
     for shots in SHOTS if late else ():
         found = []
         for i in late:
             order = stream(place.federation.experiment.seed, "shots", i).permutation(len(shares[i].train))
             index = shares[i].train[order[:shots]]
             if len(index) == min(shots, len(shares[i].train)) and len(shares[i].test):
-                parameters = _joined(place, i, place.rows(index))
-                found.append(_client(place, i, parameters, (everybody, common), place.rows(index).y))
+                own = _joined(place, i, index)
+                found.append(_client(place, i, own, (everybody, common), place.rows(index).y))
         curve.append(
             {
                 "rows": shots,
@@ -142,29 +154,28 @@ def few_shot(place: Place, late: Sequence[int]) -> list[dict[str, Any]]:
     return curve
 
 
-def _unlabelled(place: Place, everybody: tuple[Rows, F32]) -> dict[str, float | None]:
+def _unlabelled(place: Place, everybody: tuple[Traffic, F32]) -> dict[str, float | None]:
     """The test rows as traffic of one site that has no labels at all: what the prior correction makes of them in their order
     (only ``window`` can do anything without counts). With a site left out of training this is the site's own view.
     """
-    rows, common = everybody
+    traffic, common = everybody
     nothing = np.zeros(place.federation.plan.classes)
-    corrected = (rows, place.federation.experiment.prior.correct(common, nothing, place.trained))
+    corrected = (traffic.rows, place.federation.experiment.prior.correct(common, nothing, place.trained))
     found = _numbers(corrected, corrected, nothing)
     return {key: found[key] for key in ("accuracy", "macro_f1")}
 
 
-def _joined(place: Place, client: int, rows: Rows) -> F32:
-    """The model of a client that comes late with ``rows``: its strategy alone, the common model held."""
-    strategy, layout = place.federation.plan.personal, place.prepared.layout
+def _joined(place: Place, client: int, index: I64) -> Own:
+    """The model of a client that comes late with rows ``index``: its strategy alone, the common model held."""
+    strategy, layout, rows = place.federation.plan.personal, place.prepared.layout, place.rows(index)
     if not len(rows):
-        return place.parameters
+        return Own(place.parameters)
     if isinstance(strategy, Finetune):
         held = max(1, len(rows) // 5)
-        kept, seen = Rows(rows.x[held:], rows.y[held:]), Rows(rows.x[:held], rows.y[:held])
-        return _tuned(place, strategy, [Pupil(_job(place, client, kept, place.parameters), seen)])[0]
+        return _tuned(place, strategy, [_Asking(client, index[held:], index[:held], place.parameters)])[0]
     memory, engine = np.zeros(0, dtype=np.float32), place.federation.engine()
     if strategy.name == "none":
-        return place.parameters
+        return Own(place.parameters)
     for round_ in range(LATE_ROUNDS):
         base = replace(
             _job(place, client, rows, place.parameters),
@@ -174,7 +185,7 @@ def _joined(place: Place, client: int, rows: Rows) -> F32:
         for leg in range(strategy.legs):
             done += engine.train([strategy.job(leg, base, memory, layout, done)])
         memory = strategy.finish(base, memory, layout, done)[1]
-    return strategy.model(memory, place.parameters, layout)
+    return Own(strategy.model(memory, place.parameters, layout))
 
 
 def _job(place: Place, client: int, rows: Rows, start: F32) -> Job:
@@ -184,12 +195,44 @@ def _job(place: Place, client: int, rows: Rows, start: F32) -> Job:
     return Job(client, rows, batches, start, class_weights=weights, offset=label_offset(plan, place.prepared, rows.y))
 
 
-def _tuned(place: Place, strategy: Finetune, pupils: Sequence[Pupil]) -> list[F32]:
+@dataclass(frozen=True, eq=False)
+class _Asking:
+    """A client that is to be tuned: row numbers to train on and to stop by, and the model it comes with."""
+
+    client: int
+    train: I64
+    validation: I64
+    start: F32
+
+
+def _tuned(place: Place, strategy: Finetune, asking: Sequence[_Asking]) -> list[Own]:
+    """Each client's tuned model; of a typed strategy one for each type of device that it has enough rows of."""
+    if not isinstance(strategy, Typed):
+        return [Own(w) for w in _trained_on(place, strategy, asking)]
+    table = place.federation.world.table
+    parts, whose = [], []
+    for number, one in enumerate(asking):
+        trains, validates = table.types_of(one.train), table.types_of(one.validation)
+        for code, count in zip(*np.unique(trains, return_counts=True), strict=True):
+            if code >= 0 and count >= strategy.least:
+                of_type = one.train[trains == code], one.validation[validates == code]
+                parts.append(replace(one, train=of_type[0], validation=of_type[1]))
+                whose.append((number, int(code)))
+    typed: list[dict[int, F32]] = [{} for _ in asking]
+    for (number, code), w in zip(whose, _trained_on(place, strategy, parts), strict=True):
+        typed[number][code] = w
+    return [Own(one.start, found) for one, found in zip(asking, typed, strict=True)]
+
+
+def _trained_on(place: Place, strategy: Finetune, asking: Sequence[_Asking]) -> list[F32]:
     plan = place.federation.plan
     training = replace(plan.training, epochs=1, steps=0)
     engine: Engine = engines.maker(plan.model, training, plan.classes)(place.federation.prepared().x.shape[1])
-    chunks = [pupils[at : at + engine.chunk] for at in range(0, len(pupils), engine.chunk)]
     layout = place.prepared.layout
+    pupils = [
+        Pupil(_job(place, one.client, place.rows(one.train), one.start), place.rows(one.validation)) for one in asking
+    ]
+    chunks = [pupils[at : at + engine.chunk] for at in range(0, len(pupils), engine.chunk)]
     return [
         w
         for found in place.federation.pool.map(lambda chunk: tune(strategy, engine, chunk, layout), chunks)
@@ -197,27 +240,70 @@ def _tuned(place: Place, strategy: Finetune, pupils: Sequence[Pupil]) -> list[F3
     ]
 
 
+@dataclass(eq=False)
+class FalseAlarms:
+    """Benign test rows of the clients, and how many of them each kind of model calls an attack, by type of device."""
+
+    names: tuple[str, ...]
+    benign: int | None
+    counts: dict[str, I64]
+
+    @classmethod
+    def of(cls, federation: Federation) -> FalseAlarms:
+        """Nothing counted yet."""
+        names = federation.world.table.device_types
+        counts = {key: np.zeros(len(names), dtype=np.int64) for key in ("rows", "common", "own")}
+        return cls(names, federation.plan.labels.benign, counts)
+
+    def add(self, traffic: Traffic, logits: dict[str, F32]) -> None:
+        """Count one client's own test rows with the logits of its ``common`` and ``own`` model."""
+        if self.benign is None or not self.names:
+            return
+        calm = (traffic.rows.y == self.benign) & (traffic.types >= 0)
+        said = {"rows": calm, **{kind: calm & (z.argmax(1) != self.benign) for kind, z in logits.items()}}
+        for key, rows in said.items():
+            self.counts[key] += np.bincount(traffic.types[rows], minlength=len(self.names))
+
+    def table(self) -> list[dict[str, Any]]:
+        """metrics.json, ``personal.device_types``: name, benign rows, false-positive rate of both models."""
+        return [
+            {"name": name, "rows": int(rows), "common": int(common) / int(rows), "own": int(own) / int(rows)}
+            for name, rows, common, own in zip(self.names, *self.counts.values(), strict=True)
+            if rows
+        ]
+
+
 def _client(
-    place: Place, client: int, parameters: F32, everybody: tuple[Rows, F32], labels: I64 | None = None
+    place: Place,
+    client: int,
+    own: Own,
+    everybody: tuple[Traffic, F32],
+    labels: I64 | None = None,
+    *,
+    alarms: FalseAlarms | None = None,
 ) -> dict[str, Any]:
     """One client's numbers; ``everybody``: all test rows and the common model's logits on them; ``labels`` of its own rows."""
     federation, share = place.federation, place.federation.world.shares[client]
     classes, engine, prior = federation.plan.classes, federation.engine(), federation.experiment.prior
-    own = place.test(share.test)
+    here = place.test(share.test)
     labels = federation.world.table.y[share.train] if labels is None else labels
     counts = np.bincount(labels, minlength=classes).astype(np.float64)
-    rows, common = everybody
-    same = parameters is place.parameters
-    on_own = engine.outputs(parameters, own.x)
-    on_all = common if same else engine.outputs(parameters, rows.x)
+    there, common = everybody
+    same = own.parameters is place.parameters and not own.typed
+    on_own = own.outputs(engine, here.rows.x, here.types)
+    on_all = common if same else own.outputs(engine, there.rows.x, there.types)
+    common_own = on_own if same else engine.outputs(place.parameters, here.rows.x)
+    corrected = prior.correct(on_own, counts, place.trained)
+    if alarms is not None:
+        alarms.add(here, {"common": common_own, "own": corrected})
     return {
         "name": share.name,
-        "rows": len(own),
+        "rows": len(here.rows),
         "classes": int((counts > 0).sum()),
-        "common": _numbers((own, on_own if same else engine.outputs(place.parameters, own.x)), (rows, common), counts),
+        "common": _numbers((here.rows, common_own), (there.rows, common), counts),
         "own": _numbers(
-            (own, prior.correct(on_own, counts, place.trained)),
-            (rows, prior.correct(on_all, counts, place.trained)),
+            (here.rows, corrected),
+            (there.rows, prior.correct(on_all, counts, place.trained)),
             counts,
         ),
     }
