@@ -113,6 +113,21 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class AlarmsCounted:
+    """What the finished model's threshold did to test rows (as only the experimenter knows them): of ``all`` of them, of one
+    ``type`` of device, or of one ``site``. ``psi``: stability index of its benign scores (NaN: too few rows).
+    """
+
+    group: str
+    name: str
+    benign: int
+    false_alarms: int
+    attacks: int
+    found: int
+    psi: float
+
+
+@dataclass(frozen=True)
 class RowsJudged:
     """The rows a rule saw in a round: their two principal components ``x`` and ``y``, ``weights`` in the result (empty for
     rules that decide per coordinate), ``sizes`` (clients in each), and which were ``refused`` before the rule, with reasons.
@@ -180,6 +195,7 @@ Event: TypeAlias = (
     | RoundDone
     | RoundFailed
     | Measured
+    | AlarmsCounted
     | RowsJudged
     | TrustSeen
     | TrustMoved

@@ -86,16 +86,22 @@ def overall(federation: Federation, parameters: F32, errors: F64) -> dict[str, A
 
 def federated(federation: Federation) -> dict[str, Any]:
     """The kept federated model: overall, per client, and the round it is from (metrics.json, M)."""
-    outcome = federation.server.outcome()
+    outcome, model = federation.server.outcome(), kept(federation)
     asked = federation.experiment.evaluation.target_fpr
-    threshold = measure.threshold(outcome.measures, asked) if outcome.measures.size else float("inf")
-    model = Scored(outcome.parameters, outcome.errors, threshold)
     rows = federation.prepared().rows(federation.world.split.test)
     return {
         "kept_round": outcome.round,
         "overall": summary(federation.plan, judge(federation, model, rows), model, asked),
         **clients(federation, [model] * len(federation.world.shares)),
     }
+
+
+def kept(federation: Federation) -> Scored:
+    """The federated model that came out, with the threshold that summed counts gave."""
+    outcome = federation.server.outcome()
+    asked = federation.experiment.evaluation.target_fpr
+    threshold = measure.threshold(outcome.measures, asked) if outcome.measures.size else float("inf")
+    return Scored(outcome.parameters, outcome.errors, threshold)
 
 
 def clients(federation: Federation, models: Sequence[Scored]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from wardround import events
 from wardround.config import Experiment, check_robust, dump, parse
-from wardround.drivers.simulation import baselines, engines, environment, evaluate, personal, results, trial
+from wardround.drivers.simulation import alarms, baselines, engines, environment, evaluate, personal, results, trial
 from wardround.drivers.simulation.attackers import Attackers
 from wardround.drivers.simulation.buffered import BufferedFederation
 from wardround.drivers.simulation.federate import Federation
@@ -265,6 +265,8 @@ class _Run:
                 self.run.write_json(f"stages/{name}.json", result)
                 self._done(name, began)
             models[name] = result
+            for event in alarms.told(result["alarms"]) if name == "federated" and "alarms" in result else ():
+                self._emit(event)
             self._stop_if(noted, federation)
         metrics = results.metrics(federation, self.run, models)
         self.run.write_json("metrics.json", metrics)
@@ -294,7 +296,7 @@ class _Run:
     def _stages(self, federation: Federation, emit: Emit) -> dict[str, Any]:
         wanted = self.experiment.evaluation
         return {
-            "federated": lambda: evaluate.federated(federation),
+            "federated": lambda: evaluate.federated(federation) | {"alarms": alarms.of_federation(federation)},
             "personal": lambda: personal.personal(federation, emit),
             "centralised": lambda: baselines.centralised(federation, emit) if wanted.centralised else {},
             "local": lambda: baselines.local(federation, emit) if wanted.local else {},

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wardround.drivers.sinks import facts, facts_personal, hostility
+from wardround.drivers.sinks import facts, facts_alarms, facts_personal, hostility
 from wardround.drivers.sinks.numerals import count, fixed
 from wardround.drivers.sinks.runfiles import RunFiles, load
 
@@ -39,7 +39,7 @@ def write_report(run_folder: Path) -> Path:
     run = load(run_folder)
     seen = hostility.hostility(run)
     drawn = pictures(run) | trust_pictures(seen)
-    about = {"hostility": hostility, "seen": seen, "personal": facts_personal}
+    about = {"hostility": hostility, "seen": seen, "personal": facts_personal, "alarms": facts_alarms}
     page = render("report.html.j2", run=run, facts=facts, count=count, fixed=fixed, pictures=drawn, **about)
     return write_page(run_folder / "report.html", page)
 
