@@ -38,8 +38,8 @@ demo: setup  ## the main job on embedded data: a federated intrusion detector, t
 test: setup-dev setup-broker  ## all tests (under 12 minutes on 2 cores)
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-kills: setup-dev setup-broker  ## the longer suite of kill -9 against real processes
-	WARDROUND_KILLS=40 $(BIN)/python -m pytest tests/e2e/test_e2e_nats.py -k kill_9
+kills: setup-dev setup-broker  ## the longer suite of kill -9 against real processes, and every model under the lattice sum
+	WARDROUND_KILLS=40 $(BIN)/python -m pytest tests/e2e/test_e2e_nats.py tests/e2e/test_e2e_secure.py -k "kill_9 or secure or die"
 
 netfaults: setup-dev setup-broker  ## loss, delay, partitions, a dead broker, a full disk, a cluster that loses a broker, under real processes (root)
 	WARDROUND_NETFAULTS=1 $(BIN)/python -m pytest -s tests/e2e/test_e2e_netfaults.py tests/e2e/test_e2e_cluster.py

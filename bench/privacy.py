@@ -20,7 +20,13 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "bench" / "results" / "privacy.json"
-BUDGETS: tuple[tuple[str, float], ...] = (("none", 0.0), ("gaussian", 32.0), ("gaussian", 8.0), ("gaussian", 2.0))
+BUDGETS: tuple[tuple[str, float], ...] = (
+    ("none", 0.0),
+    ("gaussian", 32.0),
+    ("gaussian", 8.0),
+    ("gaussian", 2.0),
+    ("skellam", 8.0),
+)
 EXPERIMENT = """
 name = "private"
 seed = {seed}
@@ -124,7 +130,7 @@ def main() -> None:
             wish |= {"epsilon": epsilon, "minimum": int(0.8 * asked.clients)}
             if any(all(row.get(k) == v for k, v in wish.items()) for row in kept["rows"]):
                 continue
-            row = one(asked.data, wish)
+            row = one(asked.data, wish) | {"commit": commit}
             kept["rows"].append(row)
             OUT.write_text(json.dumps(kept, indent=1) + "\n")
             print(

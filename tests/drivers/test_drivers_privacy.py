@@ -12,6 +12,7 @@ from wardround.drivers import privacy
 from wardround.drivers.strategies import full
 from wardround.errors import ConfigError
 from wardround.events import Note, RoundDone, RoundFailed
+from wardround.secagg.privacy import SPREAD
 
 dp_accounting = pytest.importorskip("dp_accounting", reason="needs wardround[privacy]")
 
@@ -75,6 +76,48 @@ def test_skellam_costs_a_little_more_and_a_budget_sets_the_smallest_multiplier()
         assert account.rounds == 6
         assert 19.5 < account.epsilon(6) <= 20.0
         assert replace(account, multiplier=account.multiplier - 0.01).epsilon(6) > 20.0
+
+
+def test_the_skellam_bound_in_exact_numbers() -> None:
+    """By hand from the paper's formula, once with either term as the smaller one."""
+    assert privacy.skellam_rdp(2, 4.0, 1.0, 1.0) == 1 / 4 + 9 / 64
+    assert privacy.skellam_rdp(100, 4.0, 1.0, 1.0) == 100 / 8 + 3 / 8
+    assert privacy.skellam_rdp(3, 50.0, 5.0, 12.0) == 75 / 100 + (5 * 25 + 72) / 10_000
+    assert privacy.skellam_rdp(10, 8.0, 6.0, 36.0) == 360 / 16 + min((19 * 36 + 216) / 256, 108 / 16)
+
+
+@pytest.mark.parametrize("shift, deviation", [(1, 1.5), (1, 8.0), (5, 4.0), (20, 13.5), (62, 42.0), (62, 125.0)])
+def test_the_skellam_bound_lies_above_the_true_divergence_and_not_far(shift: int, deviation: float) -> None:
+    """The divergence of Skellam noise from itself moved by ``shift``, summed over its probabilities (Bessel functions)."""
+    from scipy.special import ive, logsumexp
+
+    variance = deviation**2
+    reach = int(40 * deviation + 40 * shift)
+    x = np.arange(-reach, reach + 1)
+    with np.errstate(divide="ignore"):
+        density = np.log(ive(np.abs(x), variance))
+    if not np.isfinite(density).all():  # beyond float64: too improbable to matter at the orders below
+        keep = np.isfinite(density)
+        x, density = x[keep], density[keep]
+    for order in (2, 3, 8, 32):
+        here, moved = density[shift:], density[:-shift]
+        true = float(logsumexp(order * here + (1 - order) * moved)) / (order - 1)
+        bound = privacy.skellam_rdp(order, variance, shift, shift)
+        assert 0 < true <= bound * (1 + 1e-9), (order, true, bound)
+        if variance > 20 * order * max(1, shift / 8):  # where the noise is wide, as the accountant wants it
+            assert bound < true * 1.15
+
+
+def test_more_values_cost_less_than_the_one_that_the_accountant_counts() -> None:
+    bits, z = 8, 1.3
+    (least, *_), rest = privacy._rdp("skellam", z, bits), privacy.ORDERS
+    s = 0.98 * 255 * 4 / 2 / SPREAD
+    assert least == privacy.skellam_rdp(2, (z * s) ** 2, s, s)
+    for order, counted in zip(rest, privacy._rdp("skellam", z, bits), strict=True):
+        for values in (2, 10, 5_651, 10**6):
+            euclidean = values**0.5 * s
+            absolute = euclidean * min(values**0.5, euclidean)  # of whole numbers: |x|_1 <= |x|_2^2 too
+            assert privacy.skellam_rdp(order, (z * euclidean) ** 2, euclidean, absolute) <= counted
 
 
 def test_a_budget_that_is_spent_stops_training() -> None:

@@ -99,11 +99,12 @@ class Hospital:
         self.folder, self.running = folder, dict[str, subprocess.Popen[bytes]]()
         port, self.http = free_ports(2)
         experiment = EXPERIMENT.format(rounds=rounds).replace('use = "plain"', sums)
-        (folder / "experiment.toml").write_text(experiment)
-        (folder / "federation.toml").write_text(
-            experiment + BROKER.format(port=port, http=self.http, heartbeat=heartbeat)
-        )
+        self.write("experiment.toml", experiment)
+        self.write("federation.toml", experiment + BROKER.format(port=port, http=self.http, heartbeat=heartbeat))
         self.do("keys", "federation.toml")
+
+    def write(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text)
 
     def do(self, *arguments: str) -> str:
         done = subprocess.run(
@@ -187,7 +188,7 @@ down = [{use = "top-k", share = 0.3}, {use = "int", bits = 8}]"""
 def test_coded_answers_and_differences_of_models_travel_over_nats(hospital: Hospital) -> None:
     for who in ("serve", *NAMES):
         hospital.start(who)
-    _until(lambda: sum(e["event"] == "RoundDone" for e in hospital.events()) >= 2)
+    until(lambda: sum(e["event"] == "RoundDone" for e in hospital.events()) >= 2)
     hospital.kill("radiology 1")  # its feedback and announced model come back from its disk
     hospital.start("radiology 1")
     assert hospital.wait() == 0
@@ -251,7 +252,7 @@ def test_the_secure_sum_over_processes_survives_kill_9_of_anybody(hospital: Hosp
     everybody = ("serve", *NAMES, "registrar")
     for who in everybody:
         hospital.start(who)
-    _until(
+    until(
         lambda: any(e["event"] == "RoundDone" for e in hospital.events()), 240
     )  # five processes start: slow on a busy machine
     killed = 0
@@ -279,7 +280,7 @@ def test_the_secure_sum_over_processes_survives_kill_9_of_anybody(hospital: Hosp
 def test_stop_status_metrics_and_a_broker_that_dies(hospital: Hospital) -> None:
     for who in ("serve", *NAMES):
         hospital.start(who)
-    _until(lambda: any(e["event"] == "RoundDone" for e in hospital.events()))
+    until(lambda: any(e["event"] == "RoundDone" for e in hospital.events()))
     assert json.loads(hospital.get("health")) == {"healthy": True}
     text = hospital.do("status", "federation.toml")
     assert "running, phase" in text
@@ -290,15 +291,15 @@ def test_stop_status_metrics_and_a_broker_that_dies(hospital: Hospital) -> None:
     (broker,) = _children(hospital.running["serve"].pid, "nats-server")
     os.kill(broker, signal.SIGKILL)
     before = len(hospital.events())
-    _until(lambda: any(e.get("code") == "broker.restarted" for e in hospital.events()))
-    _until(lambda: len([e for e in hospital.events()[before:] if e["event"] == "RoundDone"]) > 1)
+    until(lambda: any(e.get("code") == "broker.restarted" for e in hospital.events()))
+    until(lambda: len([e for e in hospital.events()[before:] if e["event"] == "RoundDone"]) > 1)
     (second,) = _children(hospital.running["serve"].pid, "nats-server")
     assert hospital.stop("serve") == 0
     rounds = [e["round"] for e in hospital.events() if e["event"] == "RoundDone"]
     assert rounds == list(range(1, len(rounds) + 1))
     assert not Path(f"/proc/{second}").exists(), "the private broker stops with its coordinator"
     hospital.start("serve")
-    _until(lambda: len([e for e in hospital.events() if e["event"] == "RoundDone"]) > len(rounds) + 1)
+    until(lambda: len([e for e in hospital.events() if e["event"] == "RoundDone"]) > len(rounds) + 1)
     again = [e["round"] for e in hospital.events() if e["event"] == "RoundDone"]
     assert again == list(range(1, len(again) + 1))
 
@@ -315,7 +316,7 @@ def _children(parent: int, name: str) -> list[int]:
     return found
 
 
-def _until(what: Any, seconds: float = 240) -> None:
+def until(what: Any, seconds: float = 240) -> None:
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end, "it does not happen"

@@ -4,9 +4,12 @@ Renyi differential privacy, composed over rounds and turned into (epsilon, delta
 ``wardround[privacy]``). Each round opens disjoint sets, so a client is in one of its sums. With z = deviation / sensitivity:
 
     discrete Gaussian   rdp(a) = a / 2 z^2                                        Canonne, Kamath, Steinke, NeurIPS 2020
-    Skellam             rdp(a) = a / 2 z^2 + ((2 a - 1) + 6 / S) / (4 z^4 S^2)    Agarwal, Kairouz, Liu, NeurIPS 2021
+    Skellam             rdp(a) = a / 2 z^2 + min(((2 a - 1) D2^2 + 6 D1) / 4 m^2, 3 D1 / 2 m)
+                                                                                  Agarwal, Kairouz, Liu, NeurIPS 2021
 
-S is the sensitivity in grid units, at least that of one value. No gain is claimed for sampling clients: the server samples them.
+for whole orders a > 1, with m = (z D2)^2 the variance and D2, D1 the Euclidean and the absolute sensitivity in grid units. For
+d values of at most s each D2 = sqrt(d) s and D1 <= d s, and the second term falls with d: the accountant takes d = 1. No gain
+is claimed for sampling clients: the server samples them.
 What it does not do: watch anything. All rounds count, those that were given up too.
 """
 
@@ -104,7 +107,13 @@ def _rdp(mechanism: str, z: float, bits: int) -> list[float]:
     if mechanism == "gaussian":
         return [order / (2 * z**2) for order in ORDERS]
     s = 0.98 * ((1 << bits) - 1) * 4 / 2 / SPREAD  # one value on the coarsest grid; more values only make it longer
-    return [order / (2 * z**2) + ((2 * order - 1) + 6 / s) / (4 * z**4 * s**2) for order in ORDERS]
+    return [skellam_rdp(order, (z * s) ** 2, s, s) for order in ORDERS]
+
+
+def skellam_rdp(order: int, variance: float, euclidean: float, absolute: float) -> float:
+    """The Skellam mechanism's Renyi divergence of ``order`` (whole, above 1), at most; sensitivities of whole-number vectors."""
+    further = ((2 * order - 1) * euclidean**2 + 6 * absolute) / (4 * variance**2)
+    return order * euclidean**2 / (2 * variance) + min(further, 3 * absolute / (2 * variance))
 
 
 def _epsilon(rdp: list[float], delta: float, rounds: int) -> float:

@@ -437,6 +437,10 @@ class Lab:
     def place(self, text: str = LATTICE) -> Place:
         return place(text, self.folder)
 
+    def plainly(self, where: Place) -> Place:
+        """The same federation with sums in the clear, for the simulation."""
+        return replace(where, federation=replace(where.federation, secagg=tiny()[0].secagg))
+
     def secure_town(self, seed: int, p: float, where: Place, **more: Any) -> Town:
         chaos = Chaos(np.random.default_rng(seed), p, limit=150)
         return replace(Town(chaos, where.everybody, secure_answer(where)), **more)
