@@ -17,7 +17,7 @@ from wardround.aggregate import optimise, rules
 from wardround.auth import choice as auth_choice
 from wardround.compress import codecs
 from wardround.errors import UsageError
-from wardround.federation import algorithms, clusters, fairness, mixtures, sketches
+from wardround.federation import algorithms, clusters, fairness, mixtures, sketches, typeheads
 from wardround.secagg import choice
 from wardround.traffic import partition, scaling, split
 from wardround.training import models, personal, priors
@@ -130,6 +130,7 @@ CORE = Catalogue(
             *clusters.ALGORITHMS,
             *mixtures.ALGORITHMS,
             *sketches.ALGORITHMS,
+            *typeheads.ALGORITHMS,
         ),
         "rule": _named(AutoRule, *rules.RULES),
         "optimiser": _named(*optimise.OPTIMISERS),

@@ -74,6 +74,11 @@ SCENARIOS: dict[str, tuple[str, ...]] = {
         "compress.up=[{use='importance', share=0.2}, 'int']",
         "compress.down=[{use='importance', share=0.2, weigh=false}, 'int']",
     ),
+    "mlp moon": ("algorithm.use=moon",),
+    "mlp soft clusters": ("algorithm.use=soft", "algorithm.clusters=2"),
+    "mlp federated histograms": ("algorithm={use='histograms', clusters=2, warm=4, of='both', explained=0.2}",),
+    "mlp heads by type": ("algorithm={use='type-heads', clusters=6}",),
+    "mlp lacking columns": ("gaps={clients=0.5, columns=0.3}",),
     "residual fedavg": ("model.use=residual", "model.width=24", "model.blocks=1"),
     "autoencoder fedavg": ("model.use=autoencoder", "model.hidden=[16,4,16]", "data.labels=binary", "rounds.count=30"),
 }

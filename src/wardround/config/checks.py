@@ -46,18 +46,19 @@ def check(experiment: Experiment, where: str) -> None:
     _check_personal(experiment, where)
     _check_clusters(experiment, where)
     _check_asynchronous(experiment, where)
-    _check_moon(experiment, where)
+    _check_layers(experiment, where)
     if experiment.algorithm.name == "fednova" and training.optimiser != "sgd":
         raise ConfigError(f'{where}: [algorithm] fednova normalises SGD steps: set [training] optimiser = "sgd"')
 
 
-def _check_moon(experiment: Experiment, where: str) -> None:
+def _check_layers(experiment: Experiment, where: str) -> None:
     hidden = any(not name.startswith("out.") for name in experiment.model.layout(1, 2).names)
     layered = hasattr(experiment.model, "layers")
-    if experiment.algorithm.name == "moon" and (experiment.model.unsupervised or not (hidden and layered)):
+    name = experiment.algorithm.name
+    if name in ("moon", "type-heads") and (experiment.model.unsupervised or not (hidden and layered)):
         raise ConfigError(
-            f"{where}: [algorithm] moon compares what enters the output layer: [model] {experiment.model.name} is no classifier "
-            f'with a hidden layer; set [model] use = "mlp" or "residual"'
+            f"{where}: [algorithm] {name} needs an output layer apart from the rest: [model] {experiment.model.name} is no "
+            f'classifier with a hidden layer; set [model] use = "mlp" or "residual"'
         )
 
 

@@ -21,6 +21,7 @@ from wardround.federation.algorithms import Algorithm
 from wardround.federation.plan import Plan, Prepared, Schedule
 from wardround.federation.ring import priced
 from wardround.federation.root import RootRows
+from wardround.federation.typeheads import TypeHeads
 from wardround.rng import stream
 from wardround.secagg.choice import PairwiseSum, PlainSum
 from wardround.secagg.parameters import Lattice, largest_opened
@@ -73,11 +74,11 @@ def plan(experiment: Experiment, table: Table) -> Plan:
             "[training] exposure invents attacks of no class, the labels are "
             f'{", ".join(table.labels.names)}: set [data] labels = "binary", or exposure = 0'
         )
-    if isinstance(experiment.personal, Typed) and not table.device_types:
-        raise ConfigError(
-            f"[personal] {experiment.personal.name} parts rows by the type of their device, which this data does not say: "
-            f'set use = "finetune"'
-        )
+    for strategy, instead in ((experiment.personal, "finetune"), (experiment.algorithm, "fedavg")):
+        if isinstance(strategy, Typed | TypeHeads) and not table.device_types:
+            raise ConfigError(
+                f"{strategy.name} parts rows by the type of their device, which this data does not say: use {instead}"
+            )
     r, account = experiment.rounds, settle(experiment)
     return Plan(
         schema=table.schema,
@@ -124,10 +125,15 @@ def _clustered(experiment: Experiment, table: Table) -> Algorithm:
     Raises:
         ConfigError: so many clusters do not fit the cohort.
     """
-    if isinstance(experiment.secagg, PlainSum) or clusters.models_of(experiment.algorithm) == 1:
-        return experiment.algorithm
+    algorithm = experiment.algorithm
+    if isinstance(algorithm, TypeHeads) and not algorithm.head:
+        layout = experiment.model.layout(1, len(table.labels.names))  # the output layer's size does not know the inputs
+        sizes = [n for name, n in zip(layout.names, layout.sizes, strict=True) if name.startswith("out.")]
+        algorithm = replace(algorithm, head=int(sum(sizes)))
+    if isinstance(experiment.secagg, PlainSum) or clusters.models_of(algorithm) == 1:
+        return algorithm
     try:
-        return clusters.secured(experiment.algorithm, experiment.secagg.minimum, invited_cohort(experiment, table)[1])
+        return clusters.secured(algorithm, experiment.secagg.minimum, invited_cohort(experiment, table)[1])
     except ValueError as error:
         raise ConfigError(f"[algorithm] {experiment.algorithm.name}: {error}") from error
 

@@ -232,7 +232,9 @@ class Client:
             return replace(ask, parameters=clusters.again(self._plan.algorithm, models, held))
         rows, using = clusters.sample(data.prepared("train", prepared)), engine
         told = ask.broadcast if isinstance(ask, AskTraining) else EMPTY
-        view = clusters.View(models, told, rows, lambda w: row_losses(using, w, rows), held)
+        by_type = getattr(self._plan.algorithm, "by_type", False)
+        kind = clusters.commonest(data.typed("train")[2]) if by_type else -1
+        view = clusters.View(models, told, rows, lambda w: row_losses(using, w, rows), held, kind)
         fitting, memory = clusters.place(self._plan.algorithm, view)
         self._state = replace(self._state, memory=memory)
         return replace(ask, parameters=fitting)

@@ -3,6 +3,7 @@
     IFCA   each client picks the model with the least loss on its own rows     Ghosh et al., NeurIPS 2020, algorithm 1
     soft   each client mixes the models by its own losses                      mixtures.py
     sketch each client picks the cluster whose distribution is nearest its own sketches.py
+    types  each client has the head of its device type                         typeheads.py
 
 The server's parameters are K models in a row [K d]. A client's block holds K slots of changes and K marks that say how much of
 the client belongs to each. Under a secure sum the server therefore sees how much of a *cohort's* weight is with each model and
@@ -22,7 +23,7 @@ from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 
-from wardround.arrays import F32, F64, Bool
+from wardround.arrays import F32, F64, I32, Bool
 from wardround.federation.algorithms import Algorithm, Correction
 from wardround.federation.reach import Part
 from wardround.training.task import LocalTraining, Rows, Trained
@@ -35,7 +36,8 @@ TINY = 1e-9
 @dataclass(frozen=True, eq=False)
 class View:
     """What a client places itself by: the ``models`` [K, d], what the server told (``broadcast``), its own training ``rows`` (at
-    most MOST_ROWS), ``losses`` [n] of a model on each of them, and what it kept (``memory``).
+    most MOST_ROWS), ``losses`` [n] of a model on each of them, what it kept (``memory``), and the ``type`` of device that most of
+    its rows are of (-1: unknown).
     """
 
     models: F32
@@ -43,6 +45,7 @@ class View:
     rows: Rows
     losses: Callable[[F32], F64]
     memory: F32
+    type: int = -1
 
 
 class Clustered(Algorithm, Protocol):
@@ -245,6 +248,12 @@ def smoothed(shares: F32, marks: F32, memory: float) -> F32:
     """Shares [K] after a round whose mean marks [K] these are."""
     now = marks / max(float(marks.sum()), TINY)
     return (np.float32(memory) * shares + np.float32(1 - memory) * now).astype(np.float32)
+
+
+def commonest(types: I32) -> int:
+    """The type of device that most rows [n] are of; -1 where none is known."""
+    known = types[types >= 0]
+    return int(np.bincount(known).argmax()) if len(known) else -1
 
 
 def sample(rows: Rows) -> Rows:

@@ -67,8 +67,18 @@ def test_false_alarms_are_benign_rows_called_an_attack() -> None:
 
 def test_a_typed_head_needs_data_that_knows_types() -> None:
     table = replace(Hospital(wards=2).load(None, stream(1, "data")), device_type=None, device_types=())
-    with pytest.raises(ConfigError, match="which this data does not say"):
-        plan(parse(TINY + "[personal]\nuse = 'typed'\n", full()), table)
+    for use in ("[personal]\nuse = 'typed'\n", "[algorithm]\nuse = 'type-heads'\n"):
+        with pytest.raises(ConfigError, match="which this data does not say"):
+            plan(parse(TINY + use, full()), table)
+
+
+def test_shared_heads_are_the_output_layers_parameters(tmp_path: Path) -> None:
+    found = metrics(simulate(tmp_path, "algorithm.use=type-heads", "algorithm.clusters=6", "data.clients=device"))
+    single = metrics(simulate(tmp_path / "one", "data.clients=device"))
+    assert found["model"]["parameters"] == 6 * single["model"]["parameters"]
+    more = found["bytes"]["up_per_client"] - single["bytes"]["up_per_client"]
+    head = 8 * 6 + 6
+    assert 4 * 4 * 5 * head <= more < 1.2 * 4 * 4 * (5 * head + 6)
 
 
 def test_a_prior_correction_changes_decisions_and_moves_no_byte(tmp_path: Path) -> None:
@@ -91,7 +101,7 @@ def test_late_clients_never_train_and_get_a_curve(tmp_path: Path) -> None:
     assert np.isfinite(late[-1]["own"]["macro_f1"]["mean"])
 
 
-@pytest.mark.parametrize("use", ["soft", "histograms", "moon"])
+@pytest.mark.parametrize("use", ["soft", "histograms", "moon", "type-heads"])
 def test_a_secure_sum_gives_what_an_open_one_gives(tmp_path: Path, use: str) -> None:
     more = ["algorithm.clusters=2"] if use != "moon" else []
     more += ["algorithm.warm=1"] if use == "histograms" else []

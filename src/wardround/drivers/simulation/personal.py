@@ -79,7 +79,8 @@ class Place:
         told = algorithm.broadcast(outcome.algorithm, outcome.models.size)
         held = self.federation.memories.get(client)
         memory = held.memory if held is not None else np.zeros(0, dtype=np.float32)
-        view = clusters.View(outcome.models, told, rows, lambda w: row_losses(engine, w, rows), memory)
+        kind = clusters.commonest(self.federation.world.table.types_of(self.federation.world.shares[client].train))
+        view = clusters.View(outcome.models, told, rows, lambda w: row_losses(engine, w, rows), memory, kind)
         return clusters.place(algorithm, view)[0]
 
 
