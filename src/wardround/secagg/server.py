@@ -19,16 +19,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wardround.arrays import I64
-from wardround.crypto.decoding import open_packed
-from wardround.crypto.sampling import subseed
-from wardround.crypto.sharing import centred, field_array
 from wardround.errors import AuthError, LocalProtocolError, RemoteProtocolError, RoundError
-from wardround.secagg import keys, labels, partition, transcript
-from wardround.secagg.decryptor_round import beacon_values, open_beacon
+from wardround.secagg import partition, tally, transcript
 from wardround.secagg.messages import (
     BeaconShare,
-    BeaconShares,
     Certificate,
     Checked,
     Contribution,
@@ -47,8 +41,9 @@ from wardround.secagg.messages import (
     decode_question,
 )
 from wardround.secagg.opening import Vault, Verifier
-from wardround.secagg.server_state import Faulty, Judged, Opened, Patience, Poll, ServerState
+from wardround.secagg.server_state import Faulty, Judged, Opened, Patience, ServerState
 from wardround.secagg.step import Send, Step
+from wardround.secagg.tally import Poll
 from wardround.secagg.verdicts import Verdicts
 from wardround.wire import decode, encode
 
@@ -96,6 +91,7 @@ class Server:
         self._expected = frozenset(invited)
         self._entropy, self._patience, self._verifier = entropy, patience, verifier
         self._identity = transcript.round_id(start.descriptor)
+        self._about = tally.Round(start.descriptor, self._identity, roster.members)
         self._vault = Vault(start.descriptor, self._identity)
         self._state, self._deadline = COLLECTING, 0.0
         self._waiting: list[str] = []
@@ -217,9 +213,7 @@ class Server:
                 kept=kept,
                 sums=sums,
                 batches=tuple(self._verdicts.batches),
-                judged=tuple(
-                    Judged(member, batch, refused) for (member, batch), refused in self._verdicts.judged.items()
-                ),
+                judged=tuple(Judged(*key, refused) for key, refused in self._verdicts.judged.items()),
                 faulty=tuple(Faulty(member, reason) for member, reason in self._faulty.items()),
                 chosen=self._chosen,
                 refused=tuple(Refusal(client, reason) for client, reason in self._refused.items()),
@@ -298,9 +292,8 @@ class Server:
     def _flush(self) -> list[Send]:
         if not self._waiting:
             return []
-        self._verdicts.batches.append(
-            tuple(sorted(self._waiting))
-        )  # the same set is the same message, however it came in
+        # sorted: the same set is the same message, however it came in
+        self._verdicts.batches.append(tuple(sorted(self._waiting)))
         self._waiting = []
         return [
             Send(self._batch(len(self._verdicts.batches) - 1, member), members=(member,)) for member in self._active()
@@ -335,24 +328,17 @@ class Server:
         return sends
 
     def _take_checked(self, received: Checked) -> None:
-        named = sorted(refusal.client for refusal in received.refused)
-        keys.verify(
-            self._members[received.member - 1],
-            transcript.checked_digest(self._identity, received.batch, named),
-            received.signature,
-        )
+        tally.check(self._about, received)
         self._verdicts.note(received.member, received.batch, received.refused)
         if self.descriptor.cohort == 0 and self._verdicts.unanimous(received.batch, len(self._members)):
-            for client in self._verdicts.batches[
-                received.batch
-            ]:  # every member holds a good share: nobody will leave the set
+            # every member holds a good share: nobody will leave the set
+            for client in self._verdicts.batches[received.batch]:
                 self._vault.fold(client)
 
     def _propose(self) -> list[Send]:
         self._refused, aside = self._verdicts.sort_out(self._active(), self.descriptor.committee.quorum)
         self._faulty |= aside
-        judges = self._judges()
-        quorum = self.descriptor.committee.quorum
+        judges, quorum = self._judges(), self.descriptor.committee.quorum
         self._chosen = tuple(sorted(client for client in self._vault.clients if client not in self._refused))
         if len(self._chosen) < self.descriptor.smallest:
             raise RoundError(
@@ -386,33 +372,11 @@ class Server:
         kind = ANSWERS.get(self._state)
         if received.member not in self._poll.asked or not isinstance(received, kind or ()):
             return  # late: the round went on without it
-        if isinstance(received, Vote):
-            keys.verify(self._members[received.member - 1], received.digest, received.signature)
-            if received.digest != self._opened:
-                raise RemoteProtocolError("votes for something else")
-        elif isinstance(received, BeaconShare):
-            beacon_values(BeaconShares(self._identity, (received,)), self._identity, self._opened, self._members)
-        elif isinstance(received, SumShares):
-            self._check_sums(received)
+        tally.check(self._about, received, self._opened, len(self._cohorts))
         self._poll.answers[received.member] = received
 
-    def _check_sums(self, received: SumShares) -> None:
-        keys.verify(
-            self._members[received.member - 1], transcript.sums_digest(self._opened, received.sums), received.signature
-        )
-        blocks = self.descriptor.committee.sharing(self.descriptor.n).packed_blocks
-        if len(received.sums) != len(self._cohorts) or any(field_array(part).size != blocks for part in received.sums):
-            raise RemoteProtocolError("sum-shares of the wrong size")
-
-    def _votes(self) -> tuple[Vote, ...]:
-        votes = tuple(answer for _, answer in sorted(self._poll.answers.items()) if isinstance(answer, Vote))
-        quorum = self.descriptor.committee.quorum
-        if len(votes) < quorum:
-            raise RoundError(f"{len(votes)} votes, {quorum} are needed: nothing is opened")
-        return votes
-
     def _certify_set(self) -> list[Send]:
-        votes = self._votes()
+        votes = tally.votes(self._about, self._poll)
         certified = Certificate(self._identity, self._opened, votes)
         if len(partition.deal(self._chosen, self.descriptor.cohort, b"")) == 1:
             self._cohorts = (self._chosen,)
@@ -422,35 +386,21 @@ class Server:
         return self._ask(certified, [vote.member for vote in votes])
 
     def _publish_beacon(self) -> list[Send]:
-        shares = tuple(answer for _, answer in sorted(self._poll.answers.items()) if isinstance(answer, BeaconShare))
-        if len(shares) < self.descriptor.committee.quorum:
-            raise RoundError(
-                f"{len(shares)} beacon shares, {self.descriptor.committee.quorum} are needed: nothing is opened"
-            )
-        published = BeaconShares(self._identity, shares)
-        values = beacon_values(published, self._identity, self._opened, self._members)
-        beacon, wrong = open_beacon(self.descriptor.committee.sharing(self.descriptor.n), values, self._opened)
+        beacon, published, wrong = tally.beacon(self._about, self._poll, self._opened)
         self._faulty |= dict.fromkeys(wrong, "wrong share of the beacon")
         self._cohorts = partition.deal(self._chosen, self.descriptor.cohort, beacon)
         self._opened = transcript.partition_digest(self._opened, beacon, self._cohorts)
         self._enter(PARTITION)
-        return self._ask(published, [share.member for share in shares if share.member not in wrong])
+        return self._ask(published, [share.member for share in published.shares if share.member not in wrong])
 
     def _certify_partition(self) -> list[Send]:
-        votes = self._votes()
+        votes = tally.votes(self._about, self._poll)
         self._enter(OPENING)
         return self._ask(Certificate(self._identity, self._opened, votes), [vote.member for vote in votes])
 
     def _open(self) -> list[Send]:
-        answers = {member: answer for member, answer in self._poll.answers.items() if isinstance(answer, SumShares)}
-        sharing = self.descriptor.committee.sharing(self.descriptor.n)
-        sums: list[I64] = []
-        for index in range(len(self._cohorts)):
-            shares = {member: field_array(answer.sums[index]) for member, answer in answers.items()}
-            seed = subseed(self._entropy, labels.SECAGG_DECODE + index.to_bytes(4, "big"))
-            key, wrong = open_packed(sharing, shares, seed)
-            self._faulty |= dict.fromkeys(wrong, "wrong share of a sum of keys")
-            sums.append(centred(key))
+        sums, wrong = tally.sums_of_keys(self._about, self._poll, len(self._cohorts), self._entropy)
+        self._faulty |= dict.fromkeys(wrong, "wrong share of a sum of keys")
         self.result = Opened(self._vault.open(self._cohorts, sums), dict(self._refused), dict(self._faulty))
         self._enter(DONE)
         return []

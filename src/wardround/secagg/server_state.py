@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from wardround.arrays import U64
-from wardround.secagg.messages import FromMember, Refusal, RoundStart, ToMember
+from wardround.secagg.messages import Refusal, RoundStart
 from wardround.secagg.opening import CohortSum, Kept
 from wardround.wire import message
 
@@ -67,15 +67,3 @@ class ServerState:
     asked: tuple[int, ...]
     question: bytes
     answers: tuple[bytes, ...]
-
-
-@dataclass(eq=False)
-class Poll:
-    """A question to members and what came back."""
-
-    asked: tuple[int, ...] = ()
-    question: ToMember | None = None
-    answers: dict[int, FromMember] = field(default_factory=dict)
-
-    def complete(self, faulty: dict[int, str]) -> bool:
-        return all(member in self.answers or member in faulty for member in self.asked)
