@@ -1,6 +1,6 @@
 """The table ``[compress]`` and what it comes to for a model: one chain per class of link, and the chain down.
 
-What it does not do: know which client is on which link (a gateway's own file says that).
+What it does not do: know which client is on which link (federation/links.py).
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ class Compress:
         classes: names of classes of slower links, for example ["cellular"].
         class_bytes: the budget of each of these classes, in the same order.
         class_clients: which clients are in each of them: a pattern of names, for example ["ward-3/*"], in the same order.
+        class_speeds: bytes per second of each of them, in the same order: a client whose link is measured to be slower is in
+            that class (the slowest that fits), unless a pattern puts it elsewhere; nobody is measured where this is empty.
     """
 
     up: tuple[Codec, ...] = _codecs()
@@ -43,6 +45,7 @@ class Compress:
     classes: tuple[str, ...] = ()
     class_bytes: tuple[int, ...] = ()
     class_clients: tuple[str, ...] = ()
+    class_speeds: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.budget_bytes < 0:
@@ -51,10 +54,17 @@ class Compress:
             raise ValueError("budget_bytes chooses the codecs: leave up and down out, or set budget_bytes = 0")
         if len(self.classes) != len(self.class_bytes) or len(set(self.classes)) != len(self.classes):
             raise ValueError("classes and class_bytes should name each class once, with its budget in the same place")
-        if len(self.class_clients) != len(self.classes):
+        if len(self.class_clients) != len(self.classes) and not (self.class_speeds and not self.class_clients):
             raise ValueError(
-                'class_clients should say for each class which clients are in it: a pattern such as "ward-3/*"'
+                'class_clients should say for each class which clients are in it: a pattern such as "ward-3/*"; '
+                "or class_speeds, below which speed a link is in it"
             )
+        if self.class_speeds and len(self.class_speeds) != len(self.classes):
+            raise ValueError("class_speeds should say for each class, in the same order, below which speed a link is in it")
+        if any(not 0 < speed < 1e9 for speed in self.class_speeds) or len(set(self.class_speeds)) != len(
+            self.class_speeds
+        ):
+            raise ValueError("class_speeds are bytes per second, above 0 and below 1e9, different for each class")
         if self.classes and not self.budget_bytes:
             raise ValueError("classes have budgets of their own beside budget_bytes: set budget_bytes for all others")
         Chain.of(self.up)

@@ -1,20 +1,20 @@
 """Who holds which version of the announced model, whose answers entered it, and who is due in a round: the server's memory
 of its peers' links.
 
-A peer's class of link comes from ``[compress] class_clients``, a pattern of names per class. A class whose chain costs more than
-its budget takes part in one round of ``every``, each peer in its own turn: under a secure sum all must send the same
-coordinates, so a slow link sends less often and never less.
+A peer's class of link is links.py's business. A class whose chain costs more than its budget takes part in one round of
+``every``, each peer in its own turn: under a secure sum all must send the same coordinates, so a slow link sends less often and
+never less.
 What it does not do: choose chains (compress/budget.py), write differences (compress/downlink.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from fnmatch import fnmatchcase
 
 from wardround.compress.downlink import Announced
 from wardround.compress.table import Compress
 from wardround.federation.coding import Coder
+from wardround.federation.links import Link, Links
 
 UNKNOWN = -1
 PATIENCE = 3
@@ -22,15 +22,19 @@ PATIENCE = 3
 
 
 class Reached:
-    """What the server knows of its ``peers``; ``versions`` and ``settled`` as stored, in the peers' order."""
+    """What the server knows of its ``peers``; ``versions``, ``settled`` and ``links`` as stored, in the peers' order."""
 
     def __init__(
-        self, peers: Sequence[str], versions: Sequence[int], settled: Sequence[int], compress: Compress
+        self,
+        peers: Sequence[str],
+        stored: tuple[Sequence[int], Sequence[int], Sequence[Link]],
+        compress: Compress,
     ) -> None:
+        versions, settled, links = stored
         known = versions or [UNKNOWN] * len(peers)
         self._versions = dict(zip(peers, known, strict=True))
         self._settled = dict(zip(peers, settled or [0] * len(peers), strict=True))
-        self._links = {peer: link_of(peer, compress) for peer in peers}
+        self.links = Links(peers, links, compress)
         self._turn = {peer: number for number, peer in enumerate(peers)}
         self._missed: dict[str, int] = {}
 
@@ -55,17 +59,19 @@ class Reached:
 
     def link(self, peer: str) -> int:
         """The peer's class: 0 where no class names it."""
-        return self._links.get(peer, 0)
+        return self.links.of(peer)
 
     def holds(self, peer: str, held: Announced | None) -> None:
         """The peer has answered, so it has followed to the newest version."""
         self._missed.pop(peer, None)
+        self.links.answered(peer)
         if held is not None:
             self._versions[peer] = held.version
 
     def missed(self, peers: Iterable[str]) -> tuple[str, ...]:
         """These did not answer; returns those that may have lost their state."""
-        lost = []
+        lost, peers = [], tuple(peers)
+        self.links.missed(peers)
         for peer in peers:
             self._missed[peer] = self._missed.get(peer, 0) + 1
             if self._missed[peer] >= PATIENCE:
@@ -94,10 +100,3 @@ class Reached:
         here = tuple(p for p in reachable if (round_ + self._turn[p]) % coder.links[self.link(p)].every == 0)
         return here if len(here) >= minimum else tuple(reachable)
 
-
-def link_of(peer: str, compress: Compress) -> int:
-    """The number of the first class whose pattern fits ``peer``, counted from 1; 0: none does."""
-    for number, pattern in enumerate(compress.class_clients, 1):
-        if fnmatchcase(peer, pattern):
-            return number
-    return 0

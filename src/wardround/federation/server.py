@@ -162,7 +162,10 @@ class Server(Standing):
         self._confirmed.difference_update(self._reached.missed(opened.waiting))
         enough = len(opened.answered) >= self._policy.minimum
         sums = self._sums(opened) if enough else []
+        trained = self.phase is Phase.TRAINING
         events = _CLOSERS[self.phase](self, opened, sums, now)
+        if trained:
+            events += [Note("link.class", moved.text) for moved in self._reached.links.choose()]
         return Step(events=tuple(events), done=self.phase is Phase.DONE)
 
     def _asks(self, invited: tuple[str, ...]) -> tuple[Send[Ask], ...]:

@@ -46,7 +46,9 @@ class Standing:
         self._verdicts: tuple[tuple[str, Verdict], ...] = ()
         self._known: tuple[int, Context] | None = None
         self._trouble = "before the restart"  # why set-up failed last, for the error's text only
-        self._reached = announce.Reached(peers, state.versions, state.settled, plan.compress)
+        self._reached = announce.Reached(
+            peers, (state.versions, state.settled, state.links), plan.compress
+        )
 
     @classmethod
     def new(cls, plan: Plan, participation: Participation, peers: tuple[str, ...], seed: int) -> Self:
@@ -68,8 +70,9 @@ class Standing:
     def to_bytes(self) -> bytes:
         confirmed = tuple(p for p in self._peers if p in self._confirmed)
         opened = self._open.to_wire() if self._open else None
-        versions, settled = self._reached.versions(), self._reached.settled()
-        return encode(replace(self._state, prepared=confirmed, open=opened, versions=versions, settled=settled))
+        reached = self._reached
+        state = replace(self._state, versions=reached.versions(), settled=reached.settled(), links=reached.links.keep())
+        return encode(replace(state, prepared=confirmed, open=opened))
 
     @property
     def phase(self) -> Phase:
@@ -98,6 +101,14 @@ class Standing:
     def due(self, peer: str, exchange: int) -> bool:
         """Is an answer of ``peer`` to ``exchange`` still of use?"""
         return exchange == self._state.exchange and peer in self.waiting
+
+    def link(self, peer: str) -> int:
+        """The number of the peer's class of link, counted from 1; 0: none of them."""
+        return self._reached.link(peer)
+
+    def measured(self, peer: str, size: int, claimed: float, waited: float) -> None:
+        """A driver's word on a link: ``size`` bytes of ``peer`` took ``claimed`` of ``waited`` seconds (links.py)."""
+        self._reached.links.measured(peer, size, claimed, waited)
 
     def settled(self, peer: str) -> int:
         """The exchange whose coded answer of ``peer`` entered the model last; 0: none, or nobody keeps error feedback."""

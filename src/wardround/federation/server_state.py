@@ -18,6 +18,7 @@ from wardround.compress.downlink import Ledger
 from wardround.events import RoundDone
 from wardround.federation.algorithms import EMPTY
 from wardround.federation.cohorts import CohortSum
+from wardround.federation.links import Link
 from wardround.federation.messages import Answer
 from wardround.federation.pipeline import Carried, Combined
 from wardround.federation.trust import TrustState
@@ -52,7 +53,8 @@ class OpenExchange:
 @dataclass(frozen=True, eq=False)
 class ServerState:
     """Everything the server must not lose; with codecs also the announced model with its newest differences, which
-    version of it each peer holds (-1: not known), and the exchange whose answer of each ``settled`` last, in the peers' order.
+    version of it each peer holds (-1: not known), the exchange whose answer of each ``settled`` last, and their ``links``, all
+    in the peers' order.
     """
 
     phase: str
@@ -75,6 +77,7 @@ class ServerState:
     ledger: Ledger | None = None
     versions: tuple[int, ...] = ()
     settled: tuple[int, ...] = ()
+    links: tuple[Link, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -178,6 +178,9 @@ class Town:
     def barred(self) -> frozenset[str]:
         return frozenset()
 
+    def claims(self) -> dict[str, tuple[int, float]]:
+        return {}
+
     async def settle(self) -> None:
         self.chaos.strike("server before settling")
         self.answers = []

@@ -72,7 +72,9 @@ class Agent:
             await asyncio.sleep(every_s)
 
     def presence(self, leaving: bool = False) -> Presence:
-        return Presence(__version__, self._run, self.tally.last_turn, self.busy, leaving)
+        return Presence(
+            __version__, self._run, self.tally.last_turn, self.busy, leaving, sent_ms=self.spoke.sent_ms
+        )
 
     async def _until_done(self, notice: Notice) -> None:
         """Handle ``notice``, again while the broker is away or the disk is full, until a newer one comes."""
@@ -107,10 +109,10 @@ class Agent:
             self.tally.superseded += 1
             return
         await self.spoke.answer(notice.run, notice.turn, sent)
+        self.tally.last_turn = notice.turn  # with the answer's time on the way, in the next sign of life
         self.spoke.drop_repeat(notice)
         self._answered = notice
         self.tally.bytes_out += len(sent)
-        self.tally.last_turn = notice.turn
         self.tally.answered += not known
         self.tally.repeated += known
 

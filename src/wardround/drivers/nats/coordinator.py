@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from wardround.drivers.nats.link import LinkError
+from wardround.drivers.nats.meter import Meter
 from wardround.drivers.nats.port import Port, Reply
 from wardround.drivers.privacy import Account, spent
 from wardround.drivers.store.state import DiskError
@@ -77,6 +78,8 @@ class Coordinator:
         self._mark, self._began = Counts(), self.ticks()
         self._offline = 0  # gateways that were not there when the open exchange began
         self._met = self.server.exchange > 0
+        self._asked = self.ticks()  # when the open turn's messages first went out
+        self._links = Meter(self.server)
 
     @property
     def server(self) -> Server:
@@ -128,6 +131,7 @@ class Coordinator:
         """Turn after turn, until the exchange is closed."""
         self._mark, self._began = replace(self.counts), self.ticks()
         while not step.done and not self._draining.is_set():
+            self._asked = self.ticks()
             await self._send(step)
             step = await self._turn()
             if step.send:
@@ -149,6 +153,7 @@ class Coordinator:
                 await self._send(self.desk.repeat())
                 again = self.ticks() + self.patience.repeat_s
             reply = await self.port.reply(max(0.0, min(deadline, again, now + 0.5) - now))
+            self._links.claimed(self.port.claims())
             step = self._receive(reply) if reply is not None else Step[Any]()
             if step.send or step.done:
                 return step
@@ -178,6 +183,7 @@ class Coordinator:
             return Step()
         self.counts.answers += 1
         self.counts.bytes_up += len(reply.body)
+        self._links.answered(reply, self.ticks() - self._asked)
         return step
 
     async def _send(self, step: Step[Any]) -> None:

@@ -61,7 +61,9 @@ class Part:
 @message(0x4E03)
 @dataclass(frozen=True)
 class Presence:
-    """A gateway's sign of life; ``leaving``: it is going down and should not be invited; ``session``: its session's id."""
+    """A gateway's sign of life; ``leaving``: it is going down and should not be invited; ``session``: its session's id;
+    ``sent_ms``: how long its answer to ``turn`` was on the way, round trips left out; -1: it does not know.
+    """
 
     version: str
     run: str
@@ -69,6 +71,7 @@ class Presence:
     busy: bool
     leaving: bool
     session: bytes = b""
+    sent_ms: int = -1
 
 
 def digest_of(body: bytes) -> bytes:

@@ -89,6 +89,7 @@ class Hub:
         self._tidying: set[asyncio.Task[None]] = set()
         self._guard = guard
         self._due: dict[str, bytes] = {}  # each peer's body of the open turn: told again where it authenticates anew
+        self._claims: dict[str, tuple[int, float]] = {}
         self._connection: Connection | None = None
         self.refused = 0
 
@@ -171,6 +172,10 @@ class Hub:
     def barred(self) -> frozenset[str]:
         """Peers that were cut off since the exchange opened: their answers would be refused."""
         return self._guard.barred if self._guard else frozenset()
+
+    def claims(self) -> Mapping[str, tuple[int, float]]:
+        found, self._claims = self._claims, {}
+        return found
 
     def connected(self) -> bool:
         return self._connection is not None and self._connection.is_connected
@@ -310,6 +315,8 @@ class Hub:
             self.refused += 1
             return
         peer.seen = time.monotonic()
+        if peer.last.run == self._run and peer.last.sent_ms >= 0:
+            self._claims[peer.name] = peer.last.turn, peer.last.sent_ms / 1000
         await self._invite(peer)
 
     async def _invite(self, peer: Peer) -> None:

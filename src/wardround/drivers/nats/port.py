@@ -7,7 +7,7 @@ again after a restart; everything later is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -44,6 +44,10 @@ class Port(Protocol):
 
     def barred(self) -> frozenset[str]:
         """Peers cut off since the exchange opened (revoked, quarantined): nobody waits for them."""
+        ...
+
+    def claims(self) -> Mapping[str, tuple[int, float]]:
+        """What peers said since the last call of their answers' way: {peer: (turn, seconds)}. Nobody has checked it."""
         ...
 
     def connected(self) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import deque
 from dataclasses import replace
 
 import nats
@@ -19,6 +21,8 @@ from wardround.wire import decode, encode
 
 WINDOW = 4  # parts of a body that are under way at a time
 CATCH_UP_S = (0.05, 0.2, 0.5)
+TRIPS = 16
+"""So many of the last round trips are remembered; the shortest is the link's delay."""
 
 
 class Spoke:
@@ -32,6 +36,8 @@ class Spoke:
         self._news = asyncio.Event()
         self._catching_up: asyncio.Task[None] | None = None
         self.refused = 0
+        self._trips: deque[float] = deque(maxlen=TRIPS)  # what a round trip took lately
+        self.sent_ms = -1  # how long the last answer was on the way
 
     async def open(self, servers: list[str], keys: KeyFolder) -> None:
         """Connect and take up the last notice.
@@ -107,8 +113,12 @@ class Spoke:
         """
         if self._guard is not None:
             body = self._guard.seal(body)
-        for part in answer_parts(run, turn, body):
+        parts = answer_parts(run, turn, body)
+        began = time.monotonic()
+        for part in parts:
             stored(await request(self._nats, "answer", encode(part)))
+        delay = len(parts) * min(self._trips, default=0.0)
+        self.sent_ms = round(1000 * max(0.0, time.monotonic() - began - delay))
 
     async def here(self, presence: Presence) -> None:
         """Give a sign of life; where the broker is away nobody misses it."""
@@ -118,7 +128,9 @@ class Spoke:
             presence = replace(presence, session=self._guard.session)
         try:
             await self._connection.publish("here", encode(presence))
+            began = time.monotonic()
             await self._connection.flush(2)
+            self._trips.append(time.monotonic() - began)
         except (nats.errors.Error, OSError, TimeoutError):
             return
 
