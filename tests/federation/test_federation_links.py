@@ -74,7 +74,9 @@ def test_a_name_in_a_pattern_is_in_that_class_whatever_is_measured() -> None:
 @given(
     size=st.integers(LEAST_BYTES, 1 << 24), waited=st.floats(0.01, 1e4), claimed=st.floats(), rounds=st.integers(1, 6)
 )
-def test_no_claim_makes_a_link_slower_than_the_server_saw(size: int, waited: float, claimed: float, rounds: int) -> None:
+def test_no_claim_makes_a_link_slower_than_the_server_saw(
+    size: int, waited: float, claimed: float, rounds: int
+) -> None:
     liar, seen = links(), links()
     for _ in range(rounds):
         liar.measured("a", size, claimed, waited)

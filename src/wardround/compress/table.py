@@ -60,7 +60,9 @@ class Compress:
                 "or class_speeds, below which speed a link is in it"
             )
         if self.class_speeds and len(self.class_speeds) != len(self.classes):
-            raise ValueError("class_speeds should say for each class, in the same order, below which speed a link is in it")
+            raise ValueError(
+                "class_speeds should say for each class, in the same order, below which speed a link is in it"
+            )
         if any(not 0 < speed < 1e9 for speed in self.class_speeds) or len(set(self.class_speeds)) != len(
             self.class_speeds
         ):

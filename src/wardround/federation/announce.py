@@ -99,4 +99,3 @@ class Reached:
             return tuple(reachable)
         here = tuple(p for p in reachable if (round_ + self._turn[p]) % coder.links[self.link(p)].every == 0)
         return here if len(here) >= minimum else tuple(reachable)
-

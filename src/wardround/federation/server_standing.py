@@ -46,9 +46,7 @@ class Standing:
         self._verdicts: tuple[tuple[str, Verdict], ...] = ()
         self._known: tuple[int, Context] | None = None
         self._trouble = "before the restart"  # why set-up failed last, for the error's text only
-        self._reached = announce.Reached(
-            peers, (state.versions, state.settled, state.links), plan.compress
-        )
+        self._reached = announce.Reached(peers, (state.versions, state.settled, state.links), plan.compress)
 
     @classmethod
     def new(cls, plan: Plan, participation: Participation, peers: tuple[str, ...], seed: int) -> Self:

@@ -124,7 +124,9 @@ def run(speeds: Any, says: Any = None, *sets: str, patience_s: float = 600.0) ->
         )
         for number, name in enumerate(names)
     }
-    lines = Lines(gateways, {names[i]: speed for i, speed in speeds.items()}, {names[i]: s for i, s in (says or {}).items()})
+    lines = Lines(
+        gateways, {names[i]: speed for i, speed in speeds.items()}, {names[i]: s for i, s in (says or {}).items()}
+    )
     server = Server.new(agreed, federation.participation, names, federation.seed)
     events: list[Event] = []
     coordinator = Coordinator(

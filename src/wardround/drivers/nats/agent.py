@@ -72,9 +72,7 @@ class Agent:
             await asyncio.sleep(every_s)
 
     def presence(self, leaving: bool = False) -> Presence:
-        return Presence(
-            __version__, self._run, self.tally.last_turn, self.busy, leaving, sent_ms=self.spoke.sent_ms
-        )
+        return Presence(__version__, self._run, self.tally.last_turn, self.busy, leaving, sent_ms=self.spoke.sent_ms)
 
     async def _until_done(self, notice: Notice) -> None:
         """Handle ``notice``, again while the broker is away or the disk is full, until a newer one comes."""
