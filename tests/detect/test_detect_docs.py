@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from wardround.detect.detector import DETECTORS, Budget
-from wardround.detect.incidents import TRANSITIONS
+from wardround.detect.incident import TRANSITIONS
 from wardround.detect.tags import FAMILIES
 from wardround.drivers.live.policy import parse
 

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wardround.detect.findings import Allow, Finding, Flow, Maintenance
-from wardround.detect.incidents import STORM, TRANSITIONS, Change, Incidents, Policy, Rules, State
+from wardround.detect.incident import TRANSITIONS, Change, Policy, Rules, State
+from wardround.detect.incidents import Incidents
+from wardround.detect.subjects import STORM
 from wardround.errors import DecodeError, LocalProtocolError
 
 

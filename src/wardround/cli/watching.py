@@ -20,7 +20,7 @@ from rich.text import Text
 from wardround.errors import UsageError
 
 if TYPE_CHECKING:
-    from wardround.detect.incidents import Incident
+    from wardround.detect.incident import Incident
     from wardround.drivers.live.session import Outcome
 
 SITE = typer.Option(Path("site"), "--site", envvar="WARDROUND_SITE", help="Folder with the site's store.")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from wardround.detect.community import community_id
-from wardround.detect.incidents import Change, Incident
+from wardround.detect.incident import Change, Incident
 from wardround.detect.inventory import Device
 from wardround.detect.tags import FAMILIES, Family
 

@@ -3,7 +3,8 @@ r"""All detectors beside each other: each with its own share of the false-alarm 
     windows -> model    (the federation's classifier: scorer.py)      score  \
             -> guard    (its second: benign or not, exposure.py)      score   |
             -> baseline (this device type's own normal: baseline.py)  score   > threshold of its share -> finding -> incidents.py
-            -> volume   (this device's own rates: volume.py)          score  /
+            -> volume   (this device's own rates: volume.py)          score   |
+            -> norms    (what this device never did: norms.py)        score  /
             -> arp      (bindings: arp.py)                            conflict ------------------------/
 
 A share of a rate r is r_d = share_d * r, so the union of alarms on benign windows is at most r however the detectors depend on
@@ -20,27 +21,30 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from wardround.arrays import F32, F64, I64, Bool
-from wardround.detect import explain, volume
+from wardround.arrays import F64, I64, Bool
+from wardround.detect import explain, norms, volume
 from wardround.detect.arp import Bindings, Conflict
 from wardround.detect.baseline import Baseline
+from wardround.detect.exchange import flow, outward
 from wardround.detect.findings import Finding, Flow, Reason
-from wardround.detect.incidents import Change, Incidents, Policy
+from wardround.detect.incident import Change, Policy
+from wardround.detect.incidents import Incidents
 from wardround.detect.inventory import Inventory
+from wardround.detect.norms import Norms
 from wardround.detect.prior import prior
 from wardround.detect.scorer import Scorer
 from wardround.detect.tags import ANOMALY, family
-from wardround.detect.thresholds import Calibration
+from wardround.detect.thresholds import REACH, Calibration, threshold
 from wardround.detect.volume import MEASURES, Volume
 from wardround.errors import UsageError
-from wardround.traffic.packets import address_text
 from wardround.traffic.windows import Windows
 from wardround.training.bundle import Bundle
-from wardround.training.metrics import error_scale
 from wardround.wire import decode, encode, message
 
 MODELS = ("model", "guard")
-DETECTORS = (*MODELS, "baseline", "volume")
+DETECTORS = (*MODELS, "baseline", "volume", "norms")
+FIXED = frozenset({"volume", "norms"})
+"""Rules: their scale has its limit at 0, whatever was counted."""
 STRONG = 10.0
 """A score that a rate so many times smaller would catch too has two votes."""
 SPREADS = 2.0
@@ -52,7 +56,7 @@ class Budget:
     """``rate``: alarms on benign device-windows, of all detectors together; ``shares``: of each of ``DETECTORS``."""
 
     rate: float = 0.005
-    shares: tuple[float, ...] = (0.3, 0.3, 0.2, 0.2)
+    shares: tuple[float, ...] = (0.3, 0.3, 0.2, 0.1, 0.1)
 
     def __post_init__(self) -> None:
         if not 0 < self.rate < 0.5:
@@ -100,14 +104,14 @@ class _Saved:
 class Knowledge:
     """What training and calibration gave: bundles under "model" and "guard" (either may be absent), baselines by device type
     ("" for all), and calibrations by (detector, device type); the type "" is for all types without one of their own;
-    ``ceilings``: each device's highest normal rates (volume.py).
+    ``norms``: each device's own record (norms.py).
     """
 
     bundles: Mapping[str, Bundle] = field(default_factory=dict)
     baselines: Mapping[str, Baseline] = field(default_factory=dict)
     calibrations: Mapping[tuple[str, str], Calibration] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
-    ceilings: Mapping[str, F64] = field(default_factory=dict)
+    norms: Norms = norms.NONE
 
 
 class Detector:
@@ -135,7 +139,7 @@ class Detector:
         except ValueError as error:
             raise UsageError(f"this model cannot watch: {error}") from error
         self.knowledge = knowledge
-        self.volume.ceilings = knowledge.ceilings
+        self.volume.ceilings = {name: norm.rates for name, norm in knowledge.norms.devices.items()}
         self._gradients = {
             name: explain.Gradients(s) for name, s in self.scorers.items() if not s.bundle.model.unsupervised
         }
@@ -152,12 +156,14 @@ class Detector:
         self.inventory.observe(windows)
         for device in windows.devices:
             self.incidents.learn(self.inventory.get(device).address, device)
-        types = [self.inventory.get(name).kind for name in windows.devices]
+        types = [self.kind(name) for name in windows.devices]
         scores: dict[str, F64] = {name: np.full(len(windows), np.nan) for name in DETECTORS}
         for name, scorer in self.scorers.items():
             scores[name] = scorer.scores(windows.x)
         self._baselines(windows, types, scores["baseline"])
         scores["volume"], worst = self.volume.observe(windows)
+        beyond = norms.excess(self.knowledge.norms, windows)
+        scores["norms"] = beyond.score
         alarm: Bool = np.zeros(len(windows), dtype=np.bool_)
         findings = [self._conflict(c) for c in self.bindings.observe(windows.claims)]
         self.bindings.seen(windows)
@@ -166,7 +172,9 @@ class Detector:
             over = np.flatnonzero(scores[name] > limits[:, 0])
             alarm[over] = True
             if len(over):
-                findings += self._findings(name, windows, scores[name], limits, worst)
+                findings += self._findings(
+                    name, windows, scores[name], limits, beyond.column if name == "norms" else worst
+                )
         # who acts before who suffers: a victim's evidence joins its attacker's incident
         findings.sort(key=lambda f: (f.end, not f.flow.outward))
         changes = [self._explained(c, windows) for c in self.incidents.observe(findings)]
@@ -182,6 +190,8 @@ class Detector:
             return told
         found = self.knowledge.calibrations
         mine = found.get((detector, type_))
+        if detector == "baseline" and type_ in self.knowledge.baselines:
+            return mine or self._unlearnt(detector)  # counts of another baseline's scores say nothing of this one's
         if mine is not None and mine.own:
             return mine
         general = found.get((detector, ""))
@@ -189,12 +199,21 @@ class Detector:
             return general
         return mine or self._unlearnt(detector)
 
-    def status(self, type_: str) -> dict[str, str]:
-        """What each detector stands on for devices of ``type_``; for people."""
+    def kind(self, device: str) -> str:
+        """The type that a device counts as: the operator's word, else what it was when its record was made, else the guess of its
+        traffic. An attack must not make a pump a sensor, for which its own habits are strange.
+        """
+        seen, norm = self.inventory.get(device), self.knowledge.norms.devices.get(device)
+        return seen.type or (norm.type if norm is not None else seen.guessed)
+
+    def status(self, type_: str, device: str = "") -> dict[str, str]:
+        """What each detector stands on for devices of ``type_``, and for ``device``; for people."""
         found = {name: self.calibration(name, type_).status for name in DETECTORS}
         found |= {name: "no model yet" for name in MODELS if name not in self.scorers}
         baseline = self._baseline(type_)
         found["baseline"] = "no baseline yet" if baseline is None else f"{baseline.rows} windows; {found['baseline']}"
+        norm = self.knowledge.norms.devices.get(device)
+        found["norms"] = "no record yet" if norm is None else f"record of {norm.windows} windows"
         return found
 
     def to_bytes(self) -> bytes:
@@ -218,12 +237,12 @@ class Detector:
         saved = decode(data, _Saved)
         held = {(e.detector, e.type): e.calibration for e in saved.calibrations}
         found = Knowledge(
-            knowledge.bundles, knowledge.baselines, knowledge.calibrations or held, knowledge.budget, knowledge.ceilings
+            knowledge.bundles, knowledge.baselines, knowledge.calibrations or held, knowledge.budget, knowledge.norms
         )
         made = cls(found, policy)
         made.incidents = Incidents.from_bytes(saved.incidents, policy)
-        made.volume = Volume.from_bytes(saved.volume)
-        made.volume.ceilings = found.ceilings
+        ceilings, made.volume = made.volume.ceilings, Volume.from_bytes(saved.volume)
+        made.volume.ceilings = ceilings
         made.bindings = Bindings.from_bytes(saved.bindings)
         made.inventory = Inventory.from_bytes(saved.inventory)
         return made
@@ -274,31 +293,47 @@ class Detector:
         if key not in self._values:
             c = self.calibration(detector, type_)
             least = 0.0 if c.counted else (math.log(2.0) if detector == "volume" else SPREADS)
-            self._values[key] = c.value, max(c.stricter(STRONG), c.value + least)
+            value = c.value + self._raised(detector, type_, c.value)
+            self._values[key] = value, value + max(c.stricter(STRONG) - c.value, least)
         return self._values[key]
+
+    def _raised(self, detector: str, type_: str, value: float) -> float:
+        """What a device type adds to a threshold of all types before it has enough windows for one of its own: a type that is
+        noisier than the rest must not eat their share. It never lowers it so.
+        """
+        mine = self.knowledge.calibrations.get((detector, type_))
+        if mine is None or mine.own or not math.isfinite(value) or mine.site.sum() * mine.rate < 1:
+            return 0.0
+        return min(max(threshold(mine.site, mine.rate) - value, 0.0), REACH)
 
     def _unlearnt(self, detector: str) -> Calibration:
         """Before any benign window was counted here: the bundle's counts, its threshold, the charts' textbook limit, silence."""
         bundle = self.knowledge.bundles.get(detector)
-        fixed = 0.0 if detector == "volume" else (None if bundle is None else bundle.threshold)
+        fixed = 0.0 if detector in FIXED else (None if bundle is None else bundle.threshold)
         rate, basis = self.knowledge.budget.of(detector), math.nan if fixed is None else fixed
         if bundle is not None and bundle.benign_scores is not None:
             return Calibration(rate, federation=bundle.benign_scores, fixed=basis)
         return Calibration(rate, fixed=basis)
 
     def _findings(self, name: str, windows: Windows, scores: F64, limits: F64, worst: I64) -> list[Finding]:
-        """One for each row above its limit; ``limits`` [n, 2], ``worst`` [n] charts."""
+        """One for each row above its limit; ``limits`` [n, 2], ``worst`` [n] charts (norms: columns)."""
         over = np.flatnonzero(scores > limits[:, 0])
         labels = self._labels(name, windows, over)
         found = []
         for i, row in enumerate(over.tolist()):
-            label, sends = labels[i], outward(windows, row)
+            label, sends, score = labels[i], outward(windows, row), float(scores[row])
+            known = family(label).name if label else ANOMALY.name
+            votes = 1 + bool(score > limits[row, 1])
+            p = float(self.calibration(name, self.kind(windows.name(row))).p_values(scores[row : row + 1])[0])
+            where = flow(windows, row, sends)
             if name == "volume":
                 measure = MEASURES[int(worst[row])]
                 label, sends = measure.label, not measure.fact.endswith("_in")
-            type_ = self.inventory.get(windows.name(row)).kind
-            p = float(self.calibration(name, type_).p_values(scores[row : row + 1])[0])
-            heavy = scores[row] > limits[row, 1]
+                known, where = family(label).name, replace(where, outward=sends)
+            elif name == "norms":
+                label, known, where = self._named(windows, row, int(worst[row]), score)
+                votes = norms.weight(score, self.incidents.policy.rules.votes)
+                p = 1 / (1 + self.knowledge.norms.devices[windows.name(row)].windows)
             found.append(
                 Finding(
                     start=int(windows.start[row]),
@@ -306,16 +341,25 @@ class Detector:
                     device=windows.name(row),
                     detector=name,
                     label=label,
-                    family=family(label).name if label else ANOMALY.name,
-                    score=float(scores[row]),
+                    family=known,
+                    score=score,
                     threshold=float(limits[row, 0]),
                     p_value=p,
-                    weight=1 + bool(heavy),
-                    flow=flow(windows, row, sends),
+                    weight=votes,
+                    flow=where,
                     row=row,
                 )
             )
         return found
+
+    def _named(self, windows: Windows, row: int, column: int, score: float) -> tuple[str, str, Flow]:
+        """Name, family and exchange of a window above its device's record."""
+        label, known, sends = norms.named(windows.schema.columns[column].name, score, outward(windows, row))
+        where = flow(windows, row, sends)
+        if sends and 2 * windows.x[row, column] < windows.facts.packets_out[row]:
+            # too little of what was sent for the main exchange to be the one it is about
+            where = Flow(address=where.address, outward=True)
+        return label, known, where
 
     def _labels(self, name: str, windows: Windows, rows: I64) -> list[str]:
         """The attack class that a model takes each of ``rows`` for; empty for what knows no kinds of attack."""
@@ -354,8 +398,12 @@ class Detector:
         if f.detector == "arp":
             return (Reason(f"devices claiming {f.flow.address}", 2.0, 1.0, 1.0, 1.0),)
         columns = windows.schema.columns
-        type_ = self.inventory.get(f.device).kind
-        baseline, row = self._baseline(type_), windows.x[f.row]
+        baseline, row = self._baseline(self.kind(f.device)), windows.x[f.row]
+        if f.detector == "norms":
+            record = self.knowledge.norms.devices[f.device]
+            column = norms.furthest(record, columns, row)
+            most = float(record.counts[column])
+            return (Reason(columns[column].name, float(row[column]), 0.0, most, 1.0, columns[column].unit),)
         if f.detector == "volume":
             worst = next(i for i, m in enumerate(MEASURES) if m.label == f.label)
             low, high = self.volume.usual(f.device, worst)
@@ -368,35 +416,4 @@ class Detector:
         if f.detector in self._gradients:
             typical = explain.reference(baseline, scorer.preprocessor)
             return explain.reasons(self._gradients[f.detector].columns(row, typical), row, columns, usual)
-        return explain.reasons(_errors(scorer, row), row, columns, usual)
-
-
-def flow(windows: Windows, row: int, sends: bool) -> Flow:
-    """The window's main exchange."""
-    a, b = windows.address[row].tolist(), windows.peer[row].tolist()
-    return Flow(
-        address=address_text(*a) if any(a) else "",
-        peer=address_text(*b) if any(b) else "",
-        port=int(windows.port[row]),
-        protocol=int(windows.protocol[row]),
-        outward=sends,
-        own_port=int(windows.own_port[row]),
-    )
-
-
-def outward(windows: Windows, row: int) -> bool:
-    """Does the device of this window send more than it gets? Connections begun count triple, resets are answers."""
-    f = windows.facts
-    sent = int(f.packets_out[row]) + 2 * int(f.connections_out[row]) - int(f.resets_out[row])
-    got = int(f.packets_in[row]) + 2 * int(f.connections_in[row]) - int(f.resets_in[row])
-    return sent > got
-
-
-def _errors(scorer: Scorer, row: F32) -> F64:
-    """An autoencoder's normalised squared error of each raw column [f]."""
-    p, bundle = scorer.preprocessor, scorer.bundle
-    assert bundle.typical is not None
-    each = np.square(scorer.outputs(row[None]) - scorer.prepare(row[None]))[0] / error_scale(bundle.typical)
-    found = np.zeros(p.features)
-    np.add.at(found, np.concatenate([p.columns, p.words[:, 0], p.masks]), each)
-    return found
+        return explain.reasons(explain.errors(scorer, row), row, columns, usual)

@@ -25,6 +25,7 @@ from wardround.traffic.table import Column
 from wardround.training import layers as parts
 from wardround.training.kernels import Network
 from wardround.training.layers import Dense
+from wardround.training.metrics import error_scale
 
 STEPS = 64
 TOP = 5
@@ -142,3 +143,13 @@ def reference(baseline: Baseline | None, p: Preprocessor) -> F32:
     """A typical benign row [f]: the middle of the usual ranges."""
     middle = usual(baseline, p)[:, 1]
     return middle.astype(np.float32)
+
+
+def errors(scorer: Scorer, row: F32) -> F64:
+    """An autoencoder's normalised squared error of each raw column [f]."""
+    p, bundle = scorer.preprocessor, scorer.bundle
+    assert bundle.typical is not None
+    each = np.square(scorer.outputs(row[None]) - scorer.prepare(row[None]))[0] / error_scale(bundle.typical)
+    found = np.zeros(p.features)
+    np.add.at(found, np.concatenate([p.columns, p.words[:, 0], p.masks]), each)
+    return found

@@ -41,6 +41,8 @@ PORTS: Mapping[int, str] = {
 OTHER = "other"
 TYPES = (*dict.fromkeys(PORTS.values()), OTHER)
 """What a device can be guessed to be: the types that a federation learns a baseline for (traffic/normal.py)."""
+SHARE = 0.2
+"""Of a device's windows that must speak for a guess: a moment's talk does not make a type."""
 CRITICALITY: Mapping[str, int] = {"controller": 1, "hl7-monitor": 2, "imaging": 2}
 
 
@@ -141,6 +143,8 @@ class Inventory:
         for guess, more in guesses.items():
             votes[guess] = votes.get(guess, 0) + more
         best = max(votes, key=lambda k: votes[k]) if votes else OTHER
+        if votes.get(best, 0) < SHARE * (old.windows + count):
+            best = OTHER
         self.devices[name] = replace(
             old,
             address=address_text(upper, lower) if upper or lower else old.address,

@@ -89,28 +89,34 @@ def by_group(alarm: Bool, group: Sequence[str]) -> Mapping[str, Rate]:
 
 @dataclass(frozen=True)
 class Attack:
-    """What really happened: from ``start`` to ``end`` (ns) ``family``-like traffic at ``devices`` (names, any of them)."""
+    """What really happened: from ``start`` to ``end`` (ns) at ``devices`` (names: actors and victim). ``touched``: devices besides
+    that saw its packets; an incident about one of them is not false, and finds nothing.
+    """
 
     label: str
     start: int
     end: int
     devices: frozenset[str]
+    touched: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Told:
-    """An incident as it was opened: at ``time`` (ns) about ``subject``, with ``peers``."""
+    """An incident as it was opened, or told anew for another kind of attack: at ``time`` (ns) about ``subject``, with ``peers``.
+    ``number``: the incident's; 0: each is one of its own.
+    """
 
     time: int
     subject: str
     peers: frozenset[str] = frozenset()
     label: str = ""
+    number: int = 0
 
 
 @dataclass(frozen=True)
 class Timeline:
     """``delays`` in seconds of each attack from its start to the first incident that names one of its devices (NaN: missed);
-    ``false``: incidents that no attack explains; ``device_days`` watched.
+    ``false``: incidents that were told at some time without an attack that explains it; ``device_days`` watched.
     """
 
     delays: tuple[tuple[str, float], ...]
@@ -133,15 +139,13 @@ def timeline(attacks: Sequence[Attack], told: Sequence[Told], device_days: float
     explained: set[int] = set()
     delays = []
     for attack in attacks:
-        mine = [
-            i
-            for i, t in enumerate(told)
-            if attack.start <= t.time <= attack.end + grace and attack.devices & {t.subject, *t.peers}
-        ]
-        explained |= set(mine)
+        then = [i for i, t in enumerate(told) if attack.start <= t.time <= attack.end + grace]
+        mine = [i for i in then if attack.devices & {told[i].subject, *told[i].peers}]
+        explained |= {*mine, *(i for i in then if told[i].subject in attack.touched)}
         first = min((told[i].time for i in mine), default=None)
         delays.append((attack.label, math.nan if first is None else (first - attack.start) / 1e9))
-    return Timeline(tuple(delays), len(told) - len(explained), device_days)
+    false = {t.number or -1 - i for i, t in enumerate(told) if i not in explained}
+    return Timeline(tuple(delays), len(false), device_days)
 
 
 @dataclass

@@ -203,13 +203,6 @@ class Volume:
         return np.where(gain > 0, found, np.minimum(found, 0.0))
 
 
-def ceilings(device: Sequence[str], values: F64) -> dict[str, F64]:
-    """The highest levels [M] of each device in normal windows; ``values`` [n, M] as ``rates`` gives them."""
-    names = np.array(device, dtype=object)
-    level = np.log2(1 + values)
-    return {str(name): level[names == name].max(axis=0) for name in sorted(set(names.tolist()))}
-
-
 def _named(charts: F64, facts: Facts, row: int) -> int:
     """Which of a row's alarming charts names it: a scan where packets are spread (fewer than ``EACH`` for each distinct port or
     address), else the flood that is highest; attempts without answer alone are a scan unless all go to one place.

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from wardround.detect.alert import Alert, Identity
 from wardround.detect.findings import Flow, Reason
-from wardround.detect.incidents import Count, Incident
+from wardround.detect.incident import Count, Incident
 from wardround.detect.inventory import Device
 from wardround.drivers.sinks.alert_cef import cef, leef
 from wardround.drivers.sinks.alert_ecs import ecs

@@ -21,7 +21,7 @@ from typing import Any
 from wardround.config import nearest
 from wardround.detect.detector import DETECTORS, Budget
 from wardround.detect.findings import Allow, Maintenance
-from wardround.detect.incidents import Policy, Rules
+from wardround.detect.incident import Policy, Rules
 from wardround.detect.tags import FAMILIES
 from wardround.errors import ConfigError, UsageError
 

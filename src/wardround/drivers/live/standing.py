@@ -36,19 +36,18 @@ def inventory(site: Path, file: Path | None) -> list[dict[str, Any]]:
         for told in watching.devices:
             detector.inventory.tell(told.name, told.type, told.ward, told.criticality)
         found = sorted(detector.inventory.devices.values(), key=lambda d: (-d.windows, d.name))
-        status = {kind: detector.status(kind) for kind in {d.kind for d in found}}
         return [
             {
                 "name": d.name,
                 "address": d.address,
-                "type": d.kind,
+                "type": detector.kind(d.name),
                 "type_by": "operator" if d.type else "traffic",
                 "ward": d.ward,
                 "criticality": d.weight,
                 "windows": d.windows,
                 "first_seen": _time(d.first_seen),
                 "last_seen": _time(d.last_seen),
-                "status": status[d.kind],
+                "status": detector.status(detector.kind(d.name), d.name),
                 "incident": f"I{number}" if (number := detector.incidents.number(d.name)) else "",
             }
             for d in found

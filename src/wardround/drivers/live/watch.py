@@ -20,7 +20,7 @@ from typing import Any
 from wardround import __version__
 from wardround.detect.alert import Alert, Identity, alert
 from wardround.detect.detector import Assessment, Detector
-from wardround.detect.incidents import Change
+from wardround.detect.incident import Change
 from wardround.drivers.live import policy
 from wardround.drivers.sinks.alert_eve import eve
 from wardround.drivers.sinks.alert_out import Outputs
@@ -107,7 +107,7 @@ class Watcher:
         with self.store.batch():
             for windows, assessment in self._pending:
                 self.store.adopt(windows.schema)
-                types = [self.detector.inventory.get(name).kind for name in windows.devices]
+                types = [self.detector.kind(name) for name in windows.devices]
                 score = assessment.scores["model"]
                 self.store.add(windows, types, score, assessment.alarm, assessment.incident)
             held = {i.number: i for i in self.detector.incidents.held.values() if i.number}

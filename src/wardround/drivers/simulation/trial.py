@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from wardround.arrays import F64
-from wardround.detect import calibration, volume
+from wardround.detect import calibration, norms, volume
 from wardround.detect.detector import Assessment, Budget, Detector, Knowledge
 from wardround.detect.findings import Allow
-from wardround.detect.incidents import Change, Policy
+from wardround.detect.incident import Change, Policy
 from wardround.detect.measures import DAY_NS, Attack, Days, Timeline, Told, timeline
 from wardround.drivers.sources import feeds
 from wardround.drivers.sources.ciciomt2024 import CLASSES, FAMILY_OF
@@ -39,6 +39,8 @@ TAUGHT = 4000
 """Windows a baseline is taught with at most: a demonstration must not last."""
 GRACE_S = 60.0
 SECOND = 1e9
+TOLD = frozenset({"opened", "reopened", "changed"})
+"""Changes that say something new: a desk looks. Updates do not count."""
 
 
 @dataclass
@@ -80,7 +82,7 @@ def calm_day(
     at = [c.name for c in calm[0].schema.columns].index("dicom data")
     alarms = rows = 0
     for windows, assessed in _watch(detector, second, settings.window_s):
-        seen.told += [change for change in assessed.changes if change.kind in {"opened", "reopened"}]
+        seen.told += [change for change in assessed.changes if change.kind in TOLD]
         rows, alarms = rows + len(windows), alarms + int(assessed.alarm.sum())
         dicom += int((windows.x[:, at] > 0).sum())
     days = sum((end - start) for start, end in second.sessions) * (len(second.ward.devices) + 1) / DAY_NS
@@ -98,17 +100,18 @@ def calm_day(
             }
             for c in seen.told
         ],
-        "per_device_day": len(seen.told) / days,
+        "per_device_day": len({c.incident.number for c in seen.told}) / days,
     }
 
 
 def learnt(detector: Detector, calm: Windows, bundle: Bundle, budget: Budget) -> Knowledge:
     """What a site knows after a calm day."""
     kinds = [detector.inventory.get(name).kind for name in calm.devices]
-    normal = calibration.Normal(calm.x, [kinds[number] for number in calm.device.tolist()])
+    device, types = ([names[number] for number in calm.device.tolist()] for names in (calm.devices, kinds))
+    normal = calibration.Normal(calm.x, types)
     found = calibration.learn(normal, {"model": ("", bundle)}, budget, most=TAUGHT)
-    tops = volume.ceilings([calm.devices[number] for number in calm.device.tolist()], volume.rates(calm))
-    return Knowledge({"model": bundle}, found.baselines, found.calibrations, budget, tops)
+    own = norms.learn(calm.schema, device, types, volume.rates(calm), calm.x)
+    return Knowledge({"model": bundle}, found.baselines, found.calibrations, budget, own)
 
 
 def _policy(recording: Recording) -> Policy:
@@ -131,11 +134,11 @@ def _watch(detector: Detector, recording: Recording, window_s: int) -> Iterator[
 
 
 def _collect(seen: _Seen, detector: Detector, windows: Windows, assessed: Assessment) -> None:
-    seen.told += [change for change in assessed.changes if change.kind in {"opened", "reopened"}]
+    seen.told += [change for change in assessed.changes if change.kind in TOLD]
     seen.days.observe(windows)
     if not len(windows):
         return
-    types = [detector.inventory.get(name).kind for name in windows.devices]
+    types = [detector.kind(name) for name in windows.devices]
     limit: F64 = np.array([detector.calibration("model", t).value for t in types])[windows.device]
     margin = assessed.scores["model"] - limit
     for end in np.unique(windows.end):
@@ -149,7 +152,7 @@ def _record(recording: Recording, seen: _Seen, calm: int, budget: Budget) -> dic
     ward = recording.ward
     names |= {ip_text(int(ward.hosts["ip"][d.host])): d.name for d in ward.devices}
     attacks = [_attack(recording, h) for h in recording.happenings if h.label != "Benign"]
-    told = [Told(_opened(c), c.incident.subject, frozenset(c.incident.peers), c.incident.family) for c in seen.told]
+    told = [_told_of(c) for c in seen.told]
     found = timeline(attacks, told, seen.days.value, GRACE_S)
     explained = _explained(recording, told)
     return {
@@ -185,12 +188,23 @@ def _by(change: Change) -> str:
     return change.finding.detector if change.finding else ""
 
 
+def _told_of(change: Change) -> Told:
+    i = change.incident
+    return Told(_opened(change), i.subject, frozenset(i.peers), i.family, i.number)
+
+
 def _opened(change: Change) -> int:
     return change.finding.end if change.finding is not None else change.incident.last_seen
 
 
 def _attack(recording: Recording, h: Happening) -> Attack:
-    return Attack(h.label, h.start, h.end, frozenset(_involved(recording, h)))
+    return Attack(h.label, h.start, h.end, frozenset(_involved(recording, h)), frozenset(_touched(recording, h)))
+
+
+def _touched(recording: Recording, h: Happening) -> set[str]:
+    """MAC addresses that sent or were sent a packet of ``h``: bystanders that got answers to forged sources among them."""
+    mine = recording.frames[recording.frames["incident"] == h.number]
+    return {mac_text(int(mac)) for mac in np.unique(np.concatenate([mine["smac"], mine["dmac"]]))}
 
 
 def _involved(recording: Recording, h: Happening) -> set[str]:
@@ -209,9 +223,10 @@ def _with_delays(recording: Recording, found: Timeline) -> list[tuple[Happening,
 def _explained(recording: Recording, told: list[Told]) -> list[str]:
     """The attack or oddity at the time and place of each incident; empty: nothing happened there."""
     why = []
+    touched = {h.number: _touched(recording, h) for h in recording.happenings}
     for t in told:
         near = [h for h in recording.happenings if h.start <= t.time <= h.end + int(GRACE_S * SECOND)]
-        mine = [h for h in near if {t.subject, *t.peers} & _involved(recording, h)]
+        mine = [h for h in near if {t.subject, *t.peers} & _involved(recording, h) or t.subject in touched[h.number]]
         mine.sort(key=lambda h: h.label == "Benign")
         why.append(mine[0].name if mine else "")
     return why

@@ -12,11 +12,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from wardround.arrays import F32, F64, I64
-from wardround.detect import calibration, drift, volume
+from wardround.arrays import F32, I64
+from wardround.detect import calibration, drift, norms
 from wardround.detect.baseline import LEAST
 from wardround.detect.calibration import Entry, Normal
 from wardround.detect.detector import MODELS, Budget, Detector, Knowledge
+from wardround.detect.norms import Norms
 from wardround.detect.scorer import Scorer
 from wardround.detect.thresholds import Calibration, counts
 from wardround.detect.vetting import Sample, Verdict, vet
@@ -27,7 +28,7 @@ from wardround.wire import decode, encode, message
 
 NEWEST = 50_000
 """Windows on which models are compared and counted."""
-CALIBRATIONS, CEILINGS = "calibrations", "ceilings"
+CALIBRATIONS, NORMS = "calibrations", "norms"
 
 
 @message(0x4410)
@@ -37,15 +38,6 @@ class Calibrations:
 
     made: int
     entries: tuple[Entry, ...]
-
-
-@message(0x4411)
-@dataclass(frozen=True, eq=False)
-class Ceilings:
-    """Highest normal rates of each device [d, M]."""
-
-    devices: tuple[str, ...]
-    levels: F64
 
 
 @dataclass(frozen=True)
@@ -76,7 +68,7 @@ def load(store: SiteStore, budget: Budget) -> Knowledge:
         basis = bundles.get(key[0])
         federation = c.federation if basis is None or basis.benign_scores is None else basis.benign_scores
         found[key] = Calibration(budget.of(key[0]), federation, c.site, c.fixed)
-    return Knowledge(bundles, store.baselines(), found, budget, _ceilings(store))
+    return Knowledge(bundles, store.baselines(), found, budget, _norms(store))
 
 
 def calibrate(store: SiteStore, budget: Budget, now: int, since: int = 0, seed: int = 1) -> Calibrated:
@@ -96,9 +88,7 @@ def calibrate(store: SiteStore, budget: Budget, now: int, since: int = 0, seed: 
     with store.batch():
         store.set_baselines(learnt.baselines)
         store.put(CALIBRATIONS, encode(Calibrations(now, learnt.entries)))
-        devices = tuple(stored.device[i] for i in calm)
-        tops = volume.ceilings(devices, stored.rates[calm])
-        store.put(CEILINGS, encode(Ceilings(tuple(tops), np.array(list(tops.values())).reshape(-1, volume.M))))
+        store.put(NORMS, _records(store, stored, calm).to_bytes())
         store.changed()
     thresholds = {f"{e.detector} {e.type or 'all devices'}": e.calibration.value for e in learnt.entries}
     shifted = _drift({slot: Scorer(bundle) for slot, (_, bundle) in active.items() if slot in MODELS}, stored.x[calm])
@@ -178,15 +168,22 @@ def _active(store: SiteStore) -> dict[str, tuple[str, Bundle]]:
     return {row.slot: (row.hash, bundle_of(store.body(row.version))) for row in store.models() if row.state == "active"}
 
 
-def _ceilings(store: SiteStore) -> dict[str, F64]:
-    saved = store.get(CEILINGS)
+def _records(store: SiteStore, stored: Stored, calm: I64) -> Norms:
+    """Each device's own record of the windows ``calm``."""
+    schema = store.schema()
+    assert schema is not None  # there are windows
+    device, types = (tuple(names[i] for i in calm) for names in (stored.device, stored.type))
+    return norms.learn(schema, device, types, stored.rates[calm], stored.x[calm])
+
+
+def _norms(store: SiteStore) -> Norms:
+    saved = store.get(NORMS)
     if saved is None:
-        return {}
+        return norms.NONE
     try:
-        found = decode(saved, Ceilings)
+        return Norms.from_bytes(saved)
     except DecodeError as error:
         raise DataError(f"the calibrations in {store.folder} are damaged ({error}): calibrate again") from error
-    return dict(zip(found.devices, found.levels, strict=True))
 
 
 def _saved(store: SiteStore) -> tuple[Entry, ...]:

@@ -25,7 +25,7 @@ import numpy as np
 
 from wardround.arrays import F32, F64, I64, Bool
 from wardround.detect.baseline import Baseline
-from wardround.detect.incidents import Incident
+from wardround.detect.incident import Incident
 from wardround.detect.volume import M, rates
 from wardround.drivers.sources.site import FILE, schema_record, stored_schema
 from wardround.errors import DataError, DecodeError, UsageError
