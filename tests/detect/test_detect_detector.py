@@ -8,12 +8,14 @@ from detect_worlds import SECOND, START, rows, windows_of  # type: ignore[import
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wardround.detect import norms
 from wardround.detect.alert import Identity, alert
 from wardround.detect.baseline import learn
 from wardround.detect.detector import DETECTORS, Budget, Detector, Knowledge
 from wardround.detect.inventory import Inventory
 from wardround.detect.scorer import Scorer
-from wardround.detect.thresholds import Calibration, counts
+from wardround.detect.thresholds import REACH, Calibration, counts
+from wardround.detect.volume import rates
 from wardround.errors import DecodeError, UsageError
 from wardround.traffic.table import Schema
 from wardround.traffic.windows import FACTS, Claims, Facts, Windows, concat
@@ -132,8 +134,45 @@ def test_budget_and_state_are_checked() -> None:
     with pytest.raises(ValueError, match="rate"):
         Budget(rate=0.7)
     with pytest.raises(ValueError, match="shares"):
-        Budget(shares=(0.9, 0.9, 0.1, 0.1))
+        Budget(shares=(0.9, 0.9, 0.1, 0.1, 0.1))
     assert sum(Budget().of(d) for d in DETECTORS) == pytest.approx(Budget().rate)
+
+
+def test_the_threshold_of_a_baseline_is_of_its_own_scores(known: Knowledge) -> None:
+    """Counts of the all-devices baseline say nothing of a type's own: they would let it alarm ten times too often, or never."""
+    own = Calibration(known.budget.of("baseline"), site=counts(np.random.default_rng(0).normal(5, 1, 900)))
+    typed = replace(
+        known,
+        baselines={**known.baselines, "camera": known.baselines[""]},
+        calibrations={**known.calibrations, ("baseline", "camera"): own},
+    )
+    detector = Detector(typed)
+    assert detector.calibration("baseline", "camera") is own
+    assert detector.calibration("baseline", "pump") is known.calibrations["baseline", ""]
+
+
+def test_a_noisy_type_raises_its_threshold_before_it_has_enough_windows_and_never_lowers_it(known: Knowledge) -> None:
+    rate = known.budget.of("model")
+    n = int(2 / rate)
+    noisy, calm = (Calibration(rate).with_site(np.random.default_rng(0).normal(m, 1, n)) for m in (9.0, -30.0))
+    found = {**known.calibrations, ("model", "broker"): noisy, ("model", "lamp"): calm}
+    detector = Detector(replace(known, calibrations=found))
+    usual = detector._limits("model", "")[0]
+    assert usual < detector._limits("model", "broker")[0] <= usual + REACH
+    assert detector._limits("model", "lamp")[0] == usual
+    assert not noisy.own
+
+
+def test_a_device_keeps_the_type_of_its_record_whatever_an_attack_makes_it_speak(known: Knowledge) -> None:
+    w = quiet(40, 49)
+    record = norms.learn(w.schema, ["pump"] * 40, ["controller"] * 40, rates(w), w.x)
+    detector = Detector(replace(known, norms=record))
+    detector.observe(replace(w, port=np.full(40, 1883, np.uint16)))
+    assert detector.inventory.get("pump").guessed == "mqtt-sensor"
+    assert detector.kind("pump") == "controller"
+    detector.inventory.tell("pump", "ventilator")
+    assert detector.kind("pump") == "ventilator"
+    assert "40 windows" in detector.status("controller", "pump")["norms"]
 
 
 @given(st.binary(max_size=300))

@@ -59,15 +59,52 @@ def test_detectors_of_one_view_have_one_vote_and_two_views_add_up() -> None:
     assert kinds(Incidents(), [*alike, finding(5, detector="volume")]) == ["opened"]
 
 
+def test_single_windows_keep_nothing_open() -> None:
+    machine = Incidents()
+    machine.observe([finding(5 * i) for i in range(1, 4)])
+    later = [c for i in range(1, 10) for c in machine.observe([finding(15 + 45 * i)]) + machine.tick(at(15 + 45 * i))]
+    assert [c.kind for c in later if c.kind != "updated"] == ["closed"]
+
+
+def test_another_kind_of_attack_on_a_device_with_an_open_incident_is_told_at_once() -> None:
+    machine = Incidents()
+    assert kinds(machine, [finding(5 * i) for i in range(1, 4)]) == ["opened"]
+    assert kinds(machine, [finding(20, family="malformed")]) == []  # one window is not enough
+    (change,) = machine.observe([finding(25, family="malformed", weight=2)])
+    assert (change.kind, change.incident.number, change.finding.family) == ("changed", 1, "malformed")
+    # the same kinds again tell nothing new; an anomaly is no kind
+    assert kinds(machine, [finding(5 * i, family="malformed", weight=3) for i in range(6, 10)]) == []
+    assert kinds(machine, [finding(5 * i, family="anomaly", weight=3) for i in range(10, 15)]) == []
+
+
+def test_a_kind_that_was_silent_for_long_is_told_again() -> None:
+    machine = Incidents()
+    machine.observe([finding(5 * i) for i in range(1, 4)])
+    told = kinds(machine, [finding(5 * i, family="malformed", weight=3) for i in range(4, 80)])
+    assert told[0] == "changed"
+    assert "changed" not in told[1:]
+    assert "changed" in kinds(machine, [finding(400 + 5 * i, weight=3) for i in range(3)])
+
+
+def test_answers_to_forged_sources_belong_to_the_floods_victim() -> None:
+    machine = Incidents()
+    machine.learn("10.0.0.9", "pump")
+    machine.observe([finding(5, "pump", weight=3, flow=Flow("10.0.0.9", "10.0.0.1"))])
+    answers = [finding(5 * i, "router", weight=3, flow=Flow("10.0.0.1", "10.0.0.9")) for i in range(2, 5)]
+    assert machine.observe(answers) == []
+    assert {i.subject for i in machine.open} == {"pump"}
+
+
 def test_updates_wait_for_the_hold_down_unless_it_gets_worse() -> None:
     machine = Incidents()
-    anomalies = [finding(5 * i, family="anomaly") for i in range(1, 7)]
-    assert kinds(machine, anomalies[:4]) == []  # oddity alone needs two votes more
-    assert kinds(machine, anomalies[4:]) == ["opened"]
+    anomalies = [finding(5 * i, family="anomaly", weight=2) for i in range(1, 5)]
+    assert kinds(machine, anomalies[:3]) == []  # oddity of feature rows alone needs four votes more
+    assert kinds(machine, anomalies[3:]) == ["opened"]
     (worse,) = machine.observe([finding(35)])
     assert (worse.kind, worse.incident.severity, worse.incident.family) == ("updated", 1, "flood")
-    assert kinds(machine, [finding(5 * i) for i in range(8, 19)]) == []
-    assert kinds(machine, [finding(95)]) == ["updated"]
+    assert kinds(machine, [finding(5 * i) for i in range(8, 20)]) == ["changed"]  # at 45 s: now it is a flood
+    assert kinds(machine, [finding(100)]) == []
+    assert kinds(machine, [finding(105)]) == ["updated"]
 
 
 def test_a_flood_from_forged_sources_is_one_incident_of_its_victim() -> None:
@@ -91,7 +128,7 @@ def test_fresh_addresses_that_are_only_strange_join_their_common_peer() -> None:
     machine = Incidents()
     machine.learn("10.0.0.9", "pump")
     for i in range(STORM + 20):
-        machine.observe([finding(5, f"198.51.100.{i}", "anomaly", weight=6, flow=Flow("", "10.0.0.9", outward=True))])
+        machine.observe([finding(5, f"198.51.100.{i}", "anomaly", weight=9, flow=Flow("", "10.0.0.9", outward=True))])
     opened = {i.subject for i in machine.open}
     assert "pump" in opened
     assert len(opened) <= STORM + 1  # the first few could not be known to be many

@@ -31,7 +31,8 @@ class Identity:
 
 @dataclass(frozen=True)
 class Alert:
-    """``time``: nanoseconds since 1970. ``kind``: opened, updated, reopened, closed, muted. ``site``: the gateway's name."""
+    """``time``: nanoseconds since 1970. ``kind``: opened, updated, changed, reopened, closed, muted.
+    ``site``: the gateway's name."""
 
     time: int
     kind: str

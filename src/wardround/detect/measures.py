@@ -89,8 +89,8 @@ def by_group(alarm: Bool, group: Sequence[str]) -> Mapping[str, Rate]:
 
 @dataclass(frozen=True)
 class Attack:
-    """What really happened: from ``start`` to ``end`` (ns) at ``devices`` (names: actors and victim). ``touched``: devices besides
-    that saw its packets; an incident about one of them is not false, and finds nothing.
+    """What really happened: from ``start`` to ``end`` (ns) at ``devices`` (actors and victim, by name). ``touched``: devices
+    besides that saw its packets; an incident about one of them is not false, and finds nothing.
     """
 
     label: str

@@ -84,7 +84,7 @@ class Norms:
                 tuple(norm.type for norm in found),
                 np.array([norm.windows for norm in found], dtype=np.int64),
                 np.array([norm.rates for norm in found]).reshape(-1, volume.M),
-                np.array([norm.counts for norm in found]).reshape(len(found), -1),
+                np.stack([norm.counts for norm in found]) if found else np.zeros((0, 0)),
             )
         )
 

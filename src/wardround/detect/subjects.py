@@ -75,7 +75,6 @@ class Subjects:
             and State(other.state) is State.OPEN
             and other.family == f.family
             and not other.flow.outward
-            and f.device not in other.peers
         )
 
     def _source(self, f: Finding, span: int) -> str:

@@ -9,7 +9,7 @@ from wardround.errors import ConfigError, UsageError
 FULL = """
 [detector]
 false_alarm_rate = 0.002
-shares = { model = 0.4, guard = 0.3, baseline = 0.1, volume = 0.2 }
+shares = { model = 0.4, guard = 0.3, baseline = 0.1, volume = 0.1, norms = 0.1 }
 [incidents]
 votes = 4
 quiet_s = 120.0
@@ -32,7 +32,7 @@ end = 2026-11-27T23:00:00Z
 
 def test_a_whole_policy() -> None:
     found = parse(FULL, "p")
-    assert found.budget == Budget(0.002, (0.4, 0.3, 0.1, 0.2))
+    assert found.budget == Budget(0.002, (0.4, 0.3, 0.1, 0.1, 0.1))
     assert (found.policy.rules.votes, found.policy.rules.quiet_s, found.policy.rules.span) == (4, 120.0, 6)
     assert found.devices[0].type == "infusion pump"
     assert found.policy.allow[0].until == 1_893_452_400_000_000_000
