@@ -32,7 +32,8 @@ class Identity:
 @dataclass(frozen=True)
 class Alert:
     """``time``: nanoseconds since 1970. ``kind``: opened, updated, changed, reopened, closed, muted.
-    ``site``: the gateway's name."""
+    ``site``: the gateway's name.
+    """
 
     time: int
     kind: str
