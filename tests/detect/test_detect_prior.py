@@ -51,10 +51,13 @@ def test_its_own_baseline_comes_first(bundle: Bundle) -> None:
 def test_types_whose_scores_hardly_anybody_counted_have_the_general_baseline(bundle: Bundle) -> None:
     found = prior({"model": bundle}, 0.01)
     assert sorted(found.baselines) == ["", "imaging"]
+    x, _ = rows(300, seed=34)
+    apart = [found.baselines[type_].scores(x) for type_ in ("", "imaging")]
+    assert np.array_equal(found.scores("imaging", x), np.minimum(*apart)), "unusual for all and for its type"
+    assert np.array_equal(found.scores("camera", x), apart[0])
     few = {**bundle.arrays, "normal/imaging/counts": np.zeros(normal.BINS, np.float32)}
     assert sorted(prior({"model": replace(bundle, arrays=few)}, 0.01).baselines) == [""]
-    assert found.calibration("imaging") is not found.calibration("pump")
-    assert prior({"model": replace(bundle, arrays={})}, 0.01).calibration("pump") is None
+    assert prior({"model": replace(bundle, arrays={})}, 0.01).calibration is None
 
 
 def test_a_damaged_baseline_is_named(bundle: Bundle) -> None:

@@ -186,8 +186,8 @@ class Detector:
 
     def calibration(self, detector: str, type_: str) -> Calibration:
         """The one that counts for a device type."""
-        if detector == "baseline" and (told := self.prior.calibration(type_)) is not None:
-            return told
+        if detector == "baseline" and self.prior.calibration is not None:
+            return self.prior.calibration
         found = self.knowledge.calibrations
         mine = found.get((detector, type_))
         if detector == "baseline" and type_ in self.knowledge.baselines:
@@ -285,7 +285,8 @@ class Detector:
         for type_ in set(types):
             baseline, rows = self._baseline(type_), np.flatnonzero(kinds == type_)
             if baseline is not None and len(rows):
-                into[rows] = baseline.scores(windows.x[rows])
+                learnt = bool(self.knowledge.baselines)
+                into[rows] = baseline.scores(windows.x[rows]) if learnt else self.prior.scores(type_, windows.x[rows])
 
     def _limits(self, detector: str, type_: str) -> tuple[float, float]:
         """Threshold, and what has two votes."""

@@ -1,8 +1,9 @@
-"""What the federation brings before a site has learnt anything: baselines of normal traffic with their thresholds, by type.
+"""What the federation brings before a site has learnt anything: what is normal for all devices and for each type, a threshold.
 
-They come in the model's bundle (traffic/normal.py, ``[normal] fit = true``), made of sums over all gateways. A site that has
-baselines of its own does not look at them. A type whose scores were counted fewer than ``PROVISIONAL`` times has the baseline of
-all devices: its threshold would say nothing.
+It comes in the model's bundle (traffic/normal.py, ``[normal] fit = true``), made of sums over all gateways. A site that has
+baselines of its own does not look at it. A row's score is the lower of two: how unusual it is for all devices, and for devices of
+its type. A vendor whom no other site has is unusual for its type and not for all (alone, a type's baseline alarmed on up to a
+quarter of an unseen ward's benign windows: docs/design/0620); so the threshold of all devices holds for every type.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from wardround.arrays import F32, F64
 from wardround.detect.baseline import Baseline, of_federation
 from wardround.detect.thresholds import PROVISIONAL, Calibration
 from wardround.errors import UsageError
@@ -19,18 +23,24 @@ from wardround.training.bundle import Bundle
 
 @dataclass(frozen=True, eq=False)
 class Prior:
-    """``baselines`` and ``calibrations`` by device type; "" for all. Both empty: the federation learnt none."""
+    """``baselines`` by device type, "" for all; ``calibration`` of their scores. None of both: the federation learnt none."""
 
     baselines: Mapping[str, Baseline] = field(default_factory=dict)
-    calibrations: Mapping[str, Calibration] = field(default_factory=dict)
+    calibration: Calibration | None = None
 
-    def calibration(self, type_: str) -> Calibration | None:
-        """The one that belongs to the baseline of ``type_``, or of all devices."""
-        return self.calibrations.get(type_) or self.calibrations.get("")
+    def scores(self, type_: str, x: F32) -> F64:
+        """Of raw rows ``x`` [n, f] of devices of ``type_``.
+
+        Raises:
+            KeyError: the federation learnt none.
+        """
+        found, own = self.baselines[""].scores(x), self.baselines.get(type_)
+        return found if own is None else np.minimum(found, own.scores(x))
 
 
 def prior(bundles: Mapping[str, Bundle], rate: float) -> Prior:
-    """Of the first bundle that carries any; ``rate``: the baseline's share of the false-alarm budget.
+    """Of the first bundle that carries one; ``rate``: the baseline's share of the false-alarm budget. A type with fewer than
+    ``PROVISIONAL`` counted scores has none of its own: nobody knows their scale.
 
     Raises:
         UsageError: what it carries is damaged.
@@ -40,14 +50,12 @@ def prior(bundles: Mapping[str, Bundle], rate: float) -> Prior:
             found = normal.from_arrays(bundle.arrays)
         except ValueError as error:
             raise UsageError(f"this model's baselines cannot be read: {error}") from error
-        if found:
+        if "" in found:
             made = {
                 type_: of_federation(spread, counts)
                 for type_, (spread, counts) in found.items()
                 if not type_ or counts.sum() >= PROVISIONAL
             }
-            return Prior(
-                {type_: baseline for type_, (baseline, _) in made.items()},
-                {type_: Calibration(rate, federation=counts) for type_, (_, counts) in made.items()},
-            )
+            baselines = {type_: baseline for type_, (baseline, _) in made.items()}
+            return Prior(baselines, Calibration(rate, federation=made[""][1]))
     return Prior()
