@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,25 @@ def test_presence_comes_and_goes(place: Place) -> None:
         await spoke.here(Presence("0", "run 1", 4, False, True))
         await asyncio.sleep(0.1)
         assert hub.present() == frozenset()
+        await spoke.close()
+
+    with_hub(place, work)
+
+
+def test_a_sign_of_life_says_how_long_the_last_answer_was_on_the_way(place: Place) -> None:
+    async def work(hub: Hub) -> None:
+        spoke = await open_spoke(place, TOKENS[0])
+        sign = Presence("0", "run 1", 4, False, False)
+        await spoke.here(replace(sign, sent_ms=spoke.sent_ms))  # nothing was sent
+        await until(lambda: bool(hub.present()))
+        assert hub.claims() == {}
+        await spoke.answer("run 1", 4, b"x" * 2_000_000)
+        assert spoke.sent_ms >= 0
+        await spoke.here(replace(sign, sent_ms=spoke.sent_ms))
+        await spoke.here(replace(sign, run="run 2", turn=9, sent_ms=5))
+        await until(lambda: bool(hub._claims))
+        assert hub.claims() == {NAMES[0]: (4, spoke.sent_ms / 1000)}
+        assert hub.claims() == {}
         await spoke.close()
 
     with_hub(place, work)

@@ -2,19 +2,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.lines import Line2D
 
 from wardround import events
-from wardround.drivers.sinks import facts
+from wardround.drivers.sinks import facts, figures_training
 from wardround.drivers.sinks.figures_clients import worst_tenth
 from wardround.drivers.sinks.jsonlog import JsonLog
 from wardround.drivers.sinks.report import figure_png, write_report
-from wardround.drivers.sinks.runfiles import load
+from wardround.drivers.sinks.runfiles import RunFiles, load
 from wardround.errors import DataError
 
 Metrics = Callable[[int, int, int, int], dict[str, Any]]
@@ -243,3 +245,21 @@ def test_a_run_with_hostile_clients_says_who_what_and_why(
 
 def test_a_run_without_rows_to_compare_has_no_such_section(full_run: Path) -> None:
     assert "Hostile clients" not in (full_run / "report.html").read_text()
+
+
+def test_quality_is_drawn_against_bytes_up_and_down_beside_whole_vectors(full_run: Path) -> None:
+    run = load(full_run)
+    dense = {"dense_up": 800_000, "dense_down": 400_000, "dense_setup": 100_000}
+    coded = replace(run, metrics={**run.metrics, "bytes": {**run.part("bytes"), **dense}})
+    rounds, curve = coded.rows("rounds"), coded.rows("curve")
+    up, down, whole_up, whole_down = (np.asarray(line.get_xdata()) for line in _lines(coded))
+    assert [list(up), list(down)] == [[point[key] for point in curve] for key in ("bytes_up", "bytes_down")]
+    assert whole_up[-1] == 800_000 * sum(row["answered"] for row in rounds)
+    assert whole_down[-1] == 400_000 * sum(row["invited"] for row in rounds) + 100_000 * rounds[0]["invited"]
+    assert len(_lines(run)) == 2
+
+
+def _lines(run: RunFiles) -> Sequence[Line2D]:
+    """Of the panel that shows quality: solid lines, then dashed ones."""
+    panel = figures_training.traffic(run).axes[2]
+    return sorted(panel.get_lines(), key=lambda line: line.get_linestyle() != "-")

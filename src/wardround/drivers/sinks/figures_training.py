@@ -119,33 +119,50 @@ def traffic(run: RunFiles) -> Figure:
         panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: size(value)))
         panel.set_ylim(bottom=0)
         _rounds(panel)
-    _bought(bought, run.rows("curve"), INK["fed"])
+    _each_way(bought, run)
     bought.set_title("macro-F1 against bytes so far")
-    if (whole := run.part("bytes")).get("dense_up"):
-        _whole(bought, run, (float(whole["dense_up"]), float(whole["dense_down"])))
     return figure
 
 
-def _whole(panel: Axes, run: RunFiles, dense: tuple[float, float]) -> None:
-    """The same measures at the bytes that whole float32 vectors would have taken; a logarithmic scale holds both."""
-    rounds, up, down, setup = run.rows("rounds"), 0.0, 0.0, float(run.part("bytes").get("dense_setup") or 0)
-    spent: dict[float, float] = {}
-    for row in rounds:
-        up += dense[0] * float(row.get("answered") or 0)
-        first = setup if not spent else 0.0
-        down += (dense[1] + first) * float(row.get("invited") or 0)
-        spent[float(row["round"])] = up + down
-    curve = run.rows("curve")
-    at = [spent.get(number, math.nan) for number in series(curve, "round")]
-    ours = np.array(series(curve, "bytes_up")) + np.array(series(curve, "bytes_down"))
-    panel.plot(at, series(curve, "validation", "macro_f1"), color=INK["idle"], linewidth=1.5, linestyle=(0, (5, 2)))
-    panel.set_xscale("log")
+def _each_way(panel: Axes, run: RunFiles) -> None:
+    """Validation macro-F1 over the bytes up and over the bytes down until then; dashed, with a logarithmic scale that holds
+    both: over the bytes that whole float32 vectors would have taken.
+    """
+    curve, whole = run.rows("curve"), _whole(run)
+    f1, fewer = series(curve, "validation", "macro_f1"), []
+    for key, name, ink in (("bytes_up", "up", "fed"), ("bytes_down", "down", "late")):
+        ours = series(curve, key)
+        panel.plot(ours, f1, color=INK[ink], linewidth=1.5)
+        if whole:
+            at = [whole.get(number, (math.nan, math.nan))[name == "down"] for number in series(curve, "round")]
+            panel.plot(at, f1, color=INK[ink], linewidth=1.2, linestyle=(0, (5, 2)))
+            if at and ours[-1] > 0 and math.isfinite(at[-1]):
+                fewer.append(f"{at[-1] / ours[-1]:.3g} times {name}")
+    bytes_ = FuncFormatter(lambda value, _: size(value))
+    if not whole:
+        panel.set_xlabel("up and down")
+        panel.xaxis.set_major_locator(MaxNLocator(4))
+        panel.xaxis.set_major_formatter(bytes_)
+        return
+    panel.set_xscale("log")  # puts a formatter of its own in place
+    panel.xaxis.set_major_formatter(bytes_)
     panel.xaxis.set_minor_formatter(NullFormatter())
     panel.xaxis.set_major_locator(LogLocator(numticks=5))
-    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size(value)))
-    factor = at[-1] / ours[-1] if at and ours[-1] > 0 else math.nan
-    if math.isfinite(factor):
-        panel.set_xlabel(f"up and down; dashed: whole vectors,\n{factor:.3g} times as many")
+    panel.set_xlabel("up and down; dashed: whole vectors" + (f",\n{', '.join(fewer)}" if fewer else ""))
+
+
+def _whole(run: RunFiles) -> dict[float, tuple[float, float]]:
+    """{round: bytes (up, down) until then}, had whole float32 vectors travelled; empty where they did."""
+    dense = run.part("bytes")
+    if not dense.get("dense_up"):
+        return {}
+    up, down, setup = 0.0, 0.0, float(dense.get("dense_setup") or 0)
+    spent: dict[float, tuple[float, float]] = {}
+    for row in run.rows("rounds"):
+        up += float(dense["dense_up"]) * float(row.get("answered") or 0)
+        down += (float(dense["dense_down"]) + (setup if not spent else 0.0)) * float(row.get("invited") or 0)
+        spent[float(row["round"])] = up, down
+    return spent
 
 
 def steps(run: RunFiles) -> Figure:
