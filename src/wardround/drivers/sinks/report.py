@@ -197,7 +197,9 @@ _ALT: dict[str, Callable[[RunFiles], str]] = {
     "learning": _alt_learning,
     "participation": _alt_participation,
     "steps": lambda _: "Mean training loss of the clients and length of the aggregated update, over the rounds.",
-    "traffic": lambda _: "Bytes up and down per round and so far, and validation macro-F1 against the bytes up and the bytes down so far.",
+    "traffic": lambda _: (
+        "Bytes up and down per round and so far, and validation macro-F1 against the bytes up and the bytes down so far."
+    ),
     "label_mix": lambda run: (
         f"Share of {len(run.classes)} classes in the training rows of {len(run.rows('clients'))} clients."
     ),
