@@ -16,7 +16,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -90,10 +90,15 @@ class Cell:
     attack: str
     seed: int
     root: int = 300
+    watch: bool = False  # [trust] watch: liars that group testing finds are invited no more
+    keep: float = 0.0  # client momentum
 
     @property
     def key(self) -> str:
-        return "|".join(str(v) for v in asdict(self).values())
+        """The cell's name in the results; what is off is not in it."""
+        more = {"watch": self.watch, "keep": self.keep}
+        values = [v for name, v in asdict(self).items() if name not in more]
+        return "|".join([*map(str, values), *(f"{name}={v}" for name, v in more.items() if v)])
 
 
 RULES: dict[str, str] = {
@@ -148,7 +153,10 @@ class Bench:
         )
         rule = RULES[cell.rule].format(hostile=hostile_rows(clients, cell.cohort, cell.share))
         attack = ATTACKS[cell.attack].format(share=cell.share)
-        return replace(parse(f"{text}[rule]\n{rule}\n[attack]\n{attack}\n", simulated()), seed=cell.seed)
+        more = "[trust]\nwatch = true\n" if cell.watch else ""
+        if cell.keep:
+            more += f'[algorithm]\nuse = "client-momentum"\nkeep = {cell.keep}\n'
+        return replace(parse(f"{text}[rule]\n{rule}\n[attack]\n{attack}\n{more}", simulated()), seed=cell.seed)
 
     def federation(self, experiment: Experiment, pool: ThreadPoolExecutor) -> Federation:
         world, state, prepared = self._world(experiment)
@@ -253,31 +261,38 @@ def search(bench: Bench, asked: Search) -> dict[str, Any]:
 
 
 FOUND = (
-    "ipm-aware",
-    "sign-flip",
-    "label-flip",
-    "alie-aware",
     "none",
-    "fltrust-adaptive",
-    "gaussian",
     "free-rider",
+    "gaussian",
+    "fltrust-adaptive",
+    "ipm-aware",
+    "label-flip",
+    "sign-flip",
+    "alie-aware",
     "model-replacement",
     "mimic",
 )
 
 
 def searches() -> Iterator[Search]:
-    """The most telling first."""
-    for alpha in (0.5, 0.1):
-        for cohort in (5, 3):
-            for share in (0.2, 0.1):
-                for attack in FOUND[:5] if (alpha, cohort, share) != (0.5, 5, 0.2) else FOUND:
-                    if attack != "none" or share == 0.2:
-                        yield Search(attack, share, cohort, alpha, 1)
-    for seed in (2, 3):
-        for alpha in (0.5, 0.1):
-            for attack in FOUND[:5]:
-                yield Search(attack, 0.2, 5, alpha, seed)
+    """The most telling first: 20 % in cohorts of five, both skews; then other shares and cohorts, then other seeds."""
+    for alpha, cohort, share, seed in (
+        (0.5, 5, 0.2, 2),
+        (0.1, 5, 0.2, 2),
+        (0.5, 5, 0.2, 3),
+        (0.1, 5, 0.2, 3),
+        (0.1, 3, 0.2, 2),
+        (0.5, 3, 0.2, 2),
+        (0.5, 5, 0.1, 2),
+        (0.1, 5, 0.1, 2),
+        (0.5, 3, 0.1, 2),
+        (0.1, 3, 0.1, 2),
+        (0.5, 5, 0.2, 1),
+        (0.1, 5, 0.2, 1),
+    ):
+        for attack in FOUND:
+            if attack != "none" or share == 0.2:
+                yield Search(attack, share, cohort, alpha, seed)
 
 
 def measured(federation: Federation) -> float:
@@ -300,53 +315,101 @@ DEFAULT = {
     5: ("fltrust", 1000),
     8: ("fltrust", 1000),
 }
-PEERS = ("mean", "nnm+trimmed-mean", "dnc", "geometric-median", "fltrust", "norm-clipping")
+OTHERS = ("mean", "nnm+trimmed-mean", "dnc", "geometric-median", "norm-clipping", "zeno", "fltrust", "rooted-mean")
+WORST = ("none", "ipm-aware", "alie-aware", "fltrust-adaptive", "sign-flip", "model-replacement")
+MILD = tuple(attack for attack in ATTACKS if attack not in WORST)
+BASE_CELL = Cell("ciciomt2024", 0.5, 0.2, 1, "mean", "none", 1)
+
+
+def defaults(base: Cell, cohorts: Sequence[int], attacks: Sequence[str]) -> Iterator[Cell]:
+    """The default rule of each cohort size under ``attacks``."""
+    for cohort in cohorts:
+        rule, root = DEFAULT[cohort]
+        for attack in attacks:
+            yield replace(base, cohort=cohort, rule=rule, root=root, attack=attack)
 
 
 def cells(stage: str) -> Iterator[Cell]:
-    """The cells of a stage."""
-    base = Cell("ciciomt2024", 0.5, 0.2, 1, "mean", "none", 1)
-    if stage == "defaults":  # one seed, both cohort sizes, every attack on the default; what it is measured against
-        yield base
-        for cohort in (1, 5):
-            rule, root = DEFAULT[cohort]
-            for attack in ATTACKS:
-                yield replace(base, cohort=cohort, rule=rule, root=root, attack=attack)
-    elif stage == "rules":  # the other rules
-        for cohort in (1, 5):
-            for rule in PEERS:
-                root = 1000 if cohort == 5 else 300
-                for attack in ("ipm-aware", "alie-aware", "model-replacement", "none", "fltrust-adaptive", *ATTACKS):
-                    yield replace(base, cohort=cohort, rule=rule, root=root, attack=attack)
-    elif stage == "seeds":  # the defaults with three seeds
-        for seed in (2, 3):
-            yield replace(base, seed=seed)
-            for cohort in (1, 5):
-                rule, root = DEFAULT[cohort]
-                for attack in ATTACKS:
-                    yield replace(base, cohort=cohort, rule=rule, root=root, attack=attack, seed=seed)
-    elif stage == "curve":  # other shares, cohort sizes and skews, under the attacks that hurt most
-        for alpha, share, cohort in CURVE:
-            rule, root = DEFAULT[cohort]
-            for attack in WORST:
-                yield replace(base, alpha=alpha, share=share, cohort=cohort, rule=rule, root=root, attack=attack)
-        yield replace(base, alpha=0.1)
-    elif stage == "iot23":
-        iot = replace(base, data="iot23")
-        yield iot
-        for cohort in (1, 5):
-            rule, root = DEFAULT[cohort]
-            for attack in WORST:
-                yield replace(iot, cohort=cohort, rule=rule, root=root, attack=attack)
+    """The cells of a stage, the most telling first."""
+    return iter(STAGES[stage]())
 
 
-WORST = ("none", "ipm-aware", "alie-aware", "fltrust-adaptive", "model-replacement")
-CURVE = (
-    *((0.5, share, cohort) for share in (0.1, 0.3) for cohort in (1, 5)),
-    *((0.5, 0.2, cohort) for cohort in (2, 3, 8)),
-    *((0.1, 0.2, cohort) for cohort in (1, 5)),
-)
-STAGES = ("defaults", "rules", "seeds", "curve", "iot23")
+def first() -> Iterator[Cell]:
+    """One seed, both cohort sizes, every attack on the default; what it is measured against. The rules were tuned on this seed."""
+    yield BASE_CELL
+    yield from defaults(BASE_CELL, (1, 5), tuple(ATTACKS))
+
+
+def seeds() -> Iterator[Cell]:
+    """The same on two seeds that nothing was tuned on; cohorts of five with and without trust."""
+    for seed in (2, 3):
+        yield replace(BASE_CELL, seed=seed)
+    for seed in (2, 3, 1):
+        yield from defaults(replace(BASE_CELL, seed=seed, watch=True), (5,), tuple(ATTACKS))
+    for seed in (2, 3):
+        yield from defaults(replace(BASE_CELL, seed=seed), (1, 5), tuple(ATTACKS))
+
+
+def rules() -> Iterator[Cell]:
+    """The other rules, under the attacks that hurt most."""
+    for cohort, root in ((1, 300), (5, 1000)):
+        for attack in WORST:
+            for rule in OTHERS:
+                yield replace(BASE_CELL, seed=2, cohort=cohort, rule=rule, root=root, attack=attack)
+
+
+def curve() -> Iterator[Cell]:
+    """Shares of hostile clients and cohort sizes, the default rule of each."""
+    base = replace(BASE_CELL, seed=2)
+    for attacks in (WORST, MILD):
+        for share in (0.2, 0.3, 0.1):
+            yield from defaults(replace(base, share=share), (1, 2, 3, 5, 8), attacks)
+            yield from defaults(replace(base, share=share, watch=True), (3, 8), attacks if attacks is WORST else ())
+
+
+def skew() -> Iterator[Cell]:
+    """Clients that differ more."""
+    base = replace(BASE_CELL, alpha=0.1, seed=2)
+    yield base
+    for attacks in (WORST, MILD):
+        yield from defaults(base, (1,), attacks)
+        yield from defaults(replace(base, watch=True), (5,), attacks)
+    yield from defaults(replace(base, share=0.3), (1,), WORST)
+    yield from defaults(replace(base, share=0.3, watch=True), (5,), WORST)
+
+
+def iot23() -> Iterator[Cell]:
+    """Other data."""
+    base = replace(BASE_CELL, data="iot23", seed=2)
+    yield base
+    for attacks in (WORST, MILD):
+        yield from defaults(base, (1,), attacks)
+        yield from defaults(replace(base, watch=True), (5,), attacks)
+
+
+def momentum() -> Iterator[Cell]:
+    """Client momentum with each rule."""
+    for attack in ("ipm-aware", "none", "alie-aware", "sign-flip"):
+        for rule, cohort, root in (
+            ("nnm+trimmed-mean", 1, 300),
+            ("geometric-median", 1, 300),
+            ("dnc", 1, 300),
+            ("rooted-mean", 1, 300),
+            ("fltrust", 5, 1000),
+        ):
+            for keep in (0.0, 0.8):
+                yield replace(BASE_CELL, seed=2, cohort=cohort, rule=rule, root=root, attack=attack, keep=keep)
+
+
+STAGES: dict[str, Callable[[], Iterator[Cell]]] = {
+    "defaults": first,
+    "seeds": seeds,
+    "rules": rules,
+    "curve": curve,
+    "skew": skew,
+    "iot23": iot23,
+    "momentum": momentum,
+}
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from wardround.aggregate import optimise, rules
 from wardround.auth import choice as auth_choice
 from wardround.compress import codecs
 from wardround.errors import UsageError
-from wardround.federation import algorithms, clusters, fairness, mixtures, sketches, typeheads
+from wardround.federation import algorithms, clusters, fairness, mixtures, momentum, sketches, typeheads
 from wardround.secagg import choice
 from wardround.traffic import partition, scaling, split
 from wardround.training import models, personal, priors
@@ -122,6 +122,7 @@ CORE = Catalogue(
         "algorithm": _named(
             algorithms.FedAvg,
             algorithms.FedProx,
+            momentum.ClientMomentum,
             algorithms.Scaffold,
             algorithms.FedNova,
             algorithms.FedDyn,

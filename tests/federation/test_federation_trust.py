@@ -69,7 +69,7 @@ def test_where_nobody_lies_nobody_is_expelled(seed: int) -> None:
 
 
 def test_clients_on_probation_that_behave_come_back() -> None:
-    lying, _ = federation(12, 14)
+    lying, _ = federation(12, 9)
     assert standings(lying, State.PROBATION) >= set(range(12))
     forgetful = Watch(watch=True, window=3, forget=0.1)  # the lies are soon out of sight
     rng, state = np.random.default_rng(2), lying
@@ -93,7 +93,7 @@ def test_the_operator_overrules_and_only_he_ends_a_quarantine() -> None:
 
 
 def test_clients_on_probation_sit_out_every_second_round_and_measure_always() -> None:
-    state, _ = federation(12, 13)
+    state, _ = federation(12, 9)
     index = min(standings(state, State.PROBATION))
     assert takes_part(state, index, 2) != takes_part(state, index, 3)
     assert PEERS[index] in trusted(state, PEERS, PEERS, 0, 4)
@@ -107,6 +107,23 @@ def test_a_row_that_is_not_finite_counts_as_the_worst_and_breaks_nothing() -> No
     found = review(WATCH, begin(CLIENTS), Round(1, PEERS, cohort, rows, np.ones(D, dtype=np.float32)))
     assert np.isfinite(found.state.seen[-1].scores).all()
     assert set(np.flatnonzero(found.state.rejected)) == set(np.flatnonzero(cohort == 2))
+
+
+def test_who_spoils_sums_that_nobody_can_open_is_found_by_whose_cohorts_fail() -> None:
+    """Three clients' keys do not fit their ciphertexts: their cohorts are never opened, and no single client can be named."""
+    rng, state, liars = np.random.default_rng(3), begin(CLIENTS), {4, 17, 30}
+    goal = np.ones(D, dtype=np.float32)
+    for number in range(1, 25):
+        there = [PEERS.index(p) for p in trusted(state, PEERS, PEERS, number, 4)]
+        parts = np.array_split(rng.permutation(there), len(there) // SIZE)
+        good = [part for part in parts if not liars & set(part.tolist())]
+        bad = [part for part in parts if liars & set(part.tolist())]
+        rows = (goal + 0.3 * rng.normal(size=(len(good), D))).astype(np.float32)
+        cohort = membership(PEERS, [[PEERS[i] for i in part] for part in (*good, *bad)])
+        found = review(WATCH, state, Round(number, PEERS, cohort, rows, goal, len(bad)))
+        state = found.state
+    assert standings(state, State.QUARANTINED) == liars
+    assert len(standings(state, State.ACTIVE)) == CLIENTS - len(liars)
 
 
 def test_trust_survives_the_checkpoint() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from wardround.attacks.attack import Attack, Target
 from wardround.attacks.aware import AwareALIE, AwareIPM, FLTrustAdaptive
 from wardround.attacks.forging import FreeRider, Gaussian, Mimic, SignFlip
+from wardround.attacks.malformed import Malformed
 from wardround.attacks.omniscient import ALIE, IPM, MinMax, MinSum
 from wardround.attacks.poisoning import LabelFlip, ModelReplacement
 
@@ -23,6 +24,7 @@ ATTACKS: tuple[type[Attack], ...] = (
     AwareIPM,
     FLTrustAdaptive,
     ModelReplacement,
+    Malformed,
 )
 
 __all__ = ["ATTACKS", "Attack", "Target"]

@@ -4,8 +4,8 @@ For evaluation only; nothing but the simulation reaches this room. Adversaries a
 literature): they see every honest update of the round and can try out the deployed rule before they send. What they do
 not see is the round's own draw of cohorts, which is made after the last upload.
 
-Not here, and why: malformed ciphertexts and shares, wrong signatures and replays are layer 2's and 3's business; they
-are refused there, with tests of their own, and never reach a rule.
+Not here, and why: wrong signatures, replays and forged sessions are layer 1's business; they are refused there, with tests
+of their own, and never reach a rule. Malformed ciphertexts and shares (malformed.py) are layer 2's, and show that it holds.
 """
 
 from __future__ import annotations
@@ -64,6 +64,9 @@ class Attack:
     """
 
     name: ClassVar[str] = "none"
+    trains: ClassVar[bool] = (
+        False  # what is sent comes from the client's own training (and momentum), not from others' updates
+    )
     fraction: float = 0.2
     start: int = 1
     claim: bool = False

@@ -28,6 +28,7 @@ class SignFlip(Attack):
     """
 
     name: ClassVar[str] = "sign-flip"
+    trains: ClassVar[bool] = True
     scale: float = 1.0
 
     def forge(self, honest: F32, own: F32, target: Target, rng: np.random.Generator) -> F32:

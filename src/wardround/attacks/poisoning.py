@@ -28,6 +28,7 @@ class LabelFlip(Attack):
     """
 
     name: ClassVar[str] = "label-flip"
+    trains: ClassVar[bool] = True
     source: int = -1
     target: int = -1
 
@@ -55,6 +56,7 @@ class ModelReplacement(Attack):
     """
 
     name: ClassVar[str] = "model-replacement"
+    trains: ClassVar[bool] = True
     columns: tuple[int, ...] = (0, 1)
     value: float = 4.0
     target: int = 0

@@ -21,7 +21,8 @@ COMPARABLE = (
     "fedavg",
     "fedprox",
     "moon",
-)  # algorithms whose answers are model updates: they have a norm and a direction
+    "client-momentum",
+)  # their answers are model updates: they have a norm and a direction
 UNKNOWN_CLIENTS = 100  # where only the data says how many clients there are: what the default rule is set for
 
 
@@ -109,7 +110,7 @@ def _check_rule(experiment: Experiment, where: str) -> None:
     if experiment.trust.watch and (size == 0 or algorithm not in COMPARABLE):
         raise ConfigError(
             f"{where}: [trust] watch compares the cohorts' updates: set [rounds] cohort_size to 1 or more and [algorithm] "
-            f"to fedavg or fedprox"
+            f"to one of {', '.join(COMPARABLE)}"
         )
     clients = int(getattr(experiment.partition, "clients", 0))
     if experiment.trust.watch and clients > MOST_CLIENTS:
@@ -190,8 +191,8 @@ def _check_privacy(experiment: Experiment, where: str) -> None:
         '[secagg] use = "lattice": the noise is added inside that sum': isinstance(experiment.secagg, Lattice),
         '[rounds] weighting = "uniform": a weight by rows tells how many there are': experiment.rounds.weighting
         == "uniform",
-        "[algorithm] fedavg or fedprox: other blocks have parts of other sensitivity": experiment.algorithm.name
-        in ("fedavg", "fedprox"),
+        f"[algorithm] {' or '.join(COMPARABLE)}: other blocks have parts of other sensitivity": experiment.algorithm.name
+        in COMPARABLE,
         "[compress] up left out: codecs change the sensitivity": not experiment.compress.up
         and not experiment.compress.budget_bytes,
     }

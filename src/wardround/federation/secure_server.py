@@ -47,6 +47,7 @@ from wardround.wire import decode, encode
 EPOCH_ROUNDS = 64
 SEED_BYTES = 32
 ONE_BATCH = Patience(batch=MAX_CLIENTS + 1)
+MOST_NAMED = 20  # clients of a cohort that a note lists
 OFFERS, CLIENTS = "offers", "clients"
 TURNS = (OFFERS, CLIENTS, layer2.CHECKING, layer2.VOTING, layer2.BEACON, layer2.PARTITION, layer2.OPENING)
 TURNS_PER_EXCHANGE = 8
@@ -352,12 +353,10 @@ class SecureDesk:
                 if why != layer2.AWAY
             ),
         ]
-        if len(rows) < len(opened.cohorts):
-            events.append(
-                Note("secagg.implausible", f"{len(opened.cohorts) - len(rows)} sums cannot be of honest gateways")
-            )
+        spoilt = [row.clients for row in opened.cohorts if not row.plausible]
+        events += [Note("secagg.implausible", implausible(members)) for members in spoilt]
         try:
-            self.server.opened(peers, [CohortSum(len(row.clients), row.update, row.counts) for row in rows])
+            self.server.opened(peers, [CohortSum(len(row.clients), row.update, row.counts) for row in rows], spoilt)
         except RemoteProtocolError as error:
             events.append(Note("secagg.failed", f"the opened sum cannot be used: {error}"))
         self._kept, self._sum = replace(self._kept, sum=None, turn=OFFERS), None
@@ -367,3 +366,9 @@ class SecureDesk:
         self._kept, self._sum = replace(self._kept, sum=None, turn=OFFERS, offers=(), failed=True), None
         note = Note("secagg.failed", f"the secure sum was given up: {why}")
         return Step(events=(note, *self.server.expire(now).events), done=True)
+
+
+def implausible(members: Sequence[str]) -> str:
+    """What the log says of a cohort whose sum cannot be of honest clients."""
+    shown = ", ".join(members) if len(members) <= MOST_NAMED else f"{len(members)} clients"
+    return f"the sum of {shown} cannot be of honest gateways: left out"

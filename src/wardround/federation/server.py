@@ -131,8 +131,9 @@ class Server(Standing):
             opened.total = cohorts.add(opened.total or cohorts.empty(answer.update.size, answer.counts.size), answer)
         return Step(done=not opened.waiting, wake=opened.deadline)
 
-    def opened(self, peers: Sequence[str], sums: Sequence[CohortSum]) -> None:
-        """In the place of single answers: what a secure sum opened over the answers of ``peers``.
+    def opened(self, peers: Sequence[str], sums: Sequence[CohortSum], spoilt: Sequence[Sequence[str]] = ()) -> None:
+        """In the place of single answers: what a secure sum opened over the answers of ``peers``; ``spoilt``: the members of
+        cohorts whose sum cannot be of honest clients.
 
         Raises:
             LocalProtocolError: no exchange is open.
@@ -144,7 +145,7 @@ class Server(Standing):
         for row in sums:
             answer = Answer(self._state.exchange, row.update.astype(np.float32), row.counts)
             self._check(f"a cohort of {row.clients}", answer, row.clients)
-        opened.answered, opened.sums = list(peers), tuple(sums)
+        opened.answered, opened.sums, opened.spoilt = list(peers), tuple(sums), tuple(map(tuple, spoilt))
         opened.waiting -= set(peers)
         self._confirmed.update(peers)
         for peer in peers:
@@ -279,13 +280,13 @@ class Server(Standing):
         """The round's rows for people, and what trust makes of them."""
         events: tuple[Event, ...] = rows_judged(self.round, done.rows, tuple(row.clients for row in sums), done.mean)
         watch = self._plan.trust
-        if not watch.watch or len(sums) < 2:
+        if not watch.watch or len(sums) + len(opened.spoilt) < 2:
             return events
-        cohort = trust.membership(self._peers, self._cohorts(opened, sums))
+        cohort = trust.membership(self._peers, [*self._cohorts(opened, sums), *opened.spoilt])
         root = self.context().root
         reference = done.mean.vector if root is None else root
         state = self._state.trust or trust.begin(len(self._peers))
-        shown = trust.Round(self.round, self._peers, cohort, done.rows, reference)
+        shown = trust.Round(self.round, self._peers, cohort, done.rows, reference, len(opened.spoilt))
         found = trust.review(watch, state, shown)
         self._state, self._verdicts = replace(self._state, trust=found.state), found.verdicts
         return (*events, *found.events)

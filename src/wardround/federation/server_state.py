@@ -105,6 +105,7 @@ class Exchange:
         self.total = wire.total
         self.held = list(wire.held)
         self.sums = wire.sums
+        self.spoilt: tuple[tuple[str, ...], ...] = ()
 
     def to_wire(self) -> OpenExchange:
         return OpenExchange(

@@ -20,7 +20,8 @@ import numpy as np
 from wardround.arrays import F32, F64, I64, Bool
 from wardround.auth.trust import Standing, State, TrustPolicy, Turn, Verdict, observe, turned
 from wardround.events import Event, TrustMoved, TrustSeen
-from wardround.federation.grouptest import FEATURES, Crowds, Observation, crowds, estimate, scores
+from wardround.federation.crowds import Crowds, crowds
+from wardround.federation.grouptest import FEATURES, VIEWS, Observation, estimate, scores
 from wardround.wire import message
 
 SOURCE = "group-testing"
@@ -36,7 +37,8 @@ class Watch(TrustPolicy):
         watch: find hostile clients from the cohorts' means and stop inviting them.
         window: rounds that are looked at together.
         apart: how many spreads the two crowds must stand apart before anybody is called hostile.
-        evidence: how much better two crowds must explain the scores than one (twice the log likelihood ratio).
+        evidence: how much better two crowds must explain a score than one (twice the log likelihood ratio); twice as much for
+            several scores at once.
         certain: posterior from which a client counts as found.
         prior_good, prior_bad: weights every client begins with; large numbers make the score slow.
         forget: share of the evidence (beyond the prior) that is forgotten with each verdict.
@@ -49,7 +51,7 @@ class Watch(TrustPolicy):
     window: int = 30
     apart: float = 3.0
     evidence: float = 20.0
-    certain: float = 0.9
+    certain: float = 0.97
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,7 +80,8 @@ class TrustState:
 @dataclass(frozen=True, eq=False)
 class Round:
     """What a round shows: its ``number``, the ``peers``, by peer the row it was in (``cohort`` [clients], -1: none), the ``rows``
-    [m, d] and the ``reference`` [d] they are held against (the server's root update, or the round's result).
+    [m, d] and the ``reference`` [d] they are held against (the server's root update, or the round's result). After those rows
+    come ``spoilt`` ones that were not opened, because their sum cannot be of honest clients.
     """
 
     number: int
@@ -86,6 +89,7 @@ class Round:
     cohort: I64
     rows: F32
     reference: F32
+    spoilt: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,14 +120,14 @@ def takes_part(state: TrustState, index: int, round_: int) -> bool:
 def review(watch: Watch, state: TrustState, shown: Round) -> Review:
     """Evidence from a round."""
     cohort, finite = shown.cohort, np.asarray(np.isfinite(shown.rows).all(axis=1))
-    if len(shown.rows) < 2 or not finite.any():
+    if len(shown.rows) + shown.spoilt < 2 or not finite.any():
         return Review(state, (), ())
-    score = scores(np.where(finite[:, None], shown.rows, 0.0).astype(np.float32), shown.reference)
-    score[~finite] = score.max(axis=0)
+    sizes = np.bincount(cohort[cohort >= 0], minlength=len(shown.rows))[: len(shown.rows)].astype(np.float64)
+    score = scores(shown.rows, shown.reference, sizes, shown.spoilt)
+    finite = np.concatenate([finite, np.zeros(shown.spoilt, dtype=bool)])
     seen = (*state.seen, Observation(shown.number, cohort, score))[-watch.window :]
     found = _found(watch, seen, len(shown.peers))
-    feature, line = found.line
-    out = _in(cohort, np.asarray(score[:, feature] > line) | ~finite)
+    out = _in(cohort, np.asarray(score @ found.towards > found.line) | ~finite)
     state = replace(state, seen=seen, rounds=state.rounds + (cohort >= 0), rejected=state.rejected + out)
     return _judged(watch, state, shown, found)
 
@@ -163,43 +167,48 @@ def membership(peers: Sequence[str], cohorts: Sequence[Sequence[str]]) -> I64:
 @dataclass(frozen=True, eq=False)
 class Found:
     """What the window says: ``posterior`` [clients] of being hostile, ``known`` [clients] (seen often enough to say), which
-    feature speaks, and the ``line`` (feature, score) above which a cohort counts as rejected.
+    ``features`` speak, and the combination ``towards`` [features] of a cohort's scores that makes it a rejected one above
+    ``line``.
     """
 
     posterior: F64
     known: Bool
-    feature: str
-    line: tuple[int, float]
+    features: str
+    towards: F64
+    line: float
     decided: bool
 
 
 def _found(watch: Watch, seen: Sequence[Observation], clients: int) -> Found:
-    """The clearest of the features that separate two crowds; where none does, nobody is suspected."""
+    """The clearest view of the features that separates two crowds; where none does, nobody is suspected.
+
+    A view of several features at once must show twice the evidence: it has more ways to find two crowds in one.
+    """
     got = estimate(seen, clients)
     size = max(1.0, clients_per_row(seen[-1]))
     known = got.seen >= min(3, len(seen))
-    best: tuple[Crowds, int] | None = None
+    best: tuple[float, Crowds, tuple[int, ...]] | None = None
     if known.sum() >= 4 and len(seen) > size:  # fewer rounds than a cohort has members cannot tell them apart
-        for at in range(len(FEATURES)):
-            two = crowds(got.values[known, at])
-            clear = two.apart >= watch.apart and two.evidence >= watch.evidence
-            if clear and (best is None or two.evidence > best[0].evidence):
-                best = (two, at)
-    posterior = np.zeros(clients)
+        for view in VIEWS:
+            two = crowds(got.values[known][:, view])
+            clear = two.evidence / (watch.evidence * (1 if len(view) == 1 else 2))
+            if two.apart >= watch.apart and clear >= 1 and (best is None or clear > best[0]):
+                best = (clear, two, view)
+    posterior, towards = np.zeros(clients), np.zeros(len(FEATURES))
     if best is None:
-        return Found(posterior, known, "", (0, 2.0), decided=False)
-    two, at = best
-    posterior[known] = two.hostile
+        return Found(posterior, known, "", towards, 0.0, decided=False)
+    _, two, view = best
+    posterior[known], towards[list(view)] = two.hostile, two.towards
     # one hostile member lifts a cohort's score by that much over a clean one's: half of it is the line
-    clean = float(np.median(seen[-1].scores[:, at])) - _expected_lift(posterior, two, size)
-    line = clean + (two.centres[1] - two.centres[0]) / size / 2
-    return Found(posterior, known, FEATURES[at], (at, line), decided=True)
+    clean = float(np.median(seen[-1].scores @ towards)) - _expected_lift(posterior, two, size)
+    named = " and ".join(FEATURES[at] for at in view)
+    return Found(posterior, known, named, towards, clean + two.lift / size / 2, decided=True)
 
 
 def _expected_lift(posterior: F64, two: Crowds, size: float) -> float:
     """How much the typical cohort lies above a clean one, because most cohorts hold a hostile client."""
     several = np.round(posterior.mean() * size)
-    return float(several * (two.centres[1] - two.centres[0]) / size)
+    return float(several * two.lift / size)
 
 
 def clients_per_row(each: Observation) -> float:
@@ -236,6 +245,6 @@ def reason(state: TrustState, index: int, found: Found) -> str:
     rounds, rejected = int(state.rounds[index]), int(state.rejected[index])
     others = np.delete(state.rejected, index).sum() / max(int(np.delete(state.rounds, index).sum()), 1)
     text = f"in {rejected} of {rounds} rounds its cohort was rejected (others: {others:.0%} of theirs)"
-    if found.feature:
-        text += f"; the cohorts it was in differ by {found.feature}, posterior {found.posterior[index]:.3f}"
+    if found.features:
+        text += f"; the cohorts it was in differ by {found.features}, posterior {found.posterior[index]:.3f}"
     return text

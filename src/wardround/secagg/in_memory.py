@@ -10,10 +10,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from wardround.crypto.sampling import stream_bytes, subseed
-from wardround.errors import RoundError
+from wardround.errors import RemoteProtocolError, RoundError
 from wardround.secagg import descriptor, epoch, keys, transcript
 from wardround.secagg.client import Client, Plain
 from wardround.secagg.decryptor import Decryptor
@@ -43,12 +44,15 @@ Source = Callable[[str], Plain]  # where a client's values come from, asked only
 
 @dataclass
 class Ledger:
-    """Bytes sent and seconds spent, by role (``client``, ``member``, ``server``): sums over all of that role."""
+    """Bytes sent and seconds spent, by role (``client``, ``member``, ``server``): sums over all of that role; ``named``: the
+    clients that were left out for what they sent, each with the reason.
+    """
 
     measure_bytes: bool = False
     clock: Clock = float
     sent_bytes: dict[str, int] = field(default_factory=dict)
     spent_s: dict[str, float] = field(default_factory=dict)
+    named: dict[str, str] = field(default_factory=dict)
 
     def sent(self, role: str, message: Any, copies: int = 1) -> None:
         if self.measure_bytes:
@@ -78,9 +82,19 @@ EVERYBODY = Absences()
 
 
 class Parties:
-    """The clients and the committee of one epoch, with keys agreed. ``seed``: 32 bytes from which all keys come (simulation)."""
+    """The clients and the committee of one epoch, with keys agreed. ``seed``: 32 bytes from which all keys come (simulation);
+    ``kinds``: by name, machines of clients that are not as they should be.
+    """
 
-    def __init__(self, names: Sequence[str], config: Lattice, seed: bytes, session: bytes = b"simulation") -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        config: Lattice,
+        seed: bytes,
+        session: bytes = b"simulation",
+        *,
+        kinds: Mapping[str, type[Client]] = MappingProxyType({}),
+    ) -> None:
         members = PRESETS[config.committee].members
         self.config, self.session, self._seed = config, session, seed
         self.server_signer = keys.Signer(subseed(seed, b"server"))
@@ -92,7 +106,8 @@ class Parties:
             self.server_signer.public,
         )
         self.clients = {
-            name: Client(name, signer, self.roster, config, session) for name, signer in client_signers.items()
+            name: kinds.get(name, Client)(name, signer, self.roster, config, session)
+            for name, signer in client_signers.items()
         }
         self.members = {
             j: Decryptor(j, signer, self.roster, config, session) for j, signer in enumerate(member_signers, start=1)
@@ -175,7 +190,11 @@ def lattice_sum(
             if arrived is None:
                 continue
             contribution = decode(arrived, Contribution)
-        step: Step = ledger.timed("server", server.contribution, contribution, now)
+        try:
+            step: Step = ledger.timed("server", server.contribution, contribution, now)
+        except RemoteProtocolError as error:  # as a live server does: the round goes on without it
+            ledger.named[name] = str(error)
+            continue
         queue += step.send
         _serve(parties, server, queue, absences, ledger)
     while server.result is None:
@@ -183,6 +202,7 @@ def lattice_sum(
         step = ledger.timed("server", server.expire, now)
         queue += step.send
         _serve(parties, server, queue, absences, ledger)
+    ledger.named |= server.result.refused
     return server.result
 
 

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ from wardround.drivers.store.rundir import find
 from wardround.drivers.strategies import full
 from wardround.drivers.world import build, plan
 from wardround.errors import ConfigError, Stopped
-from wardround.events import CheckpointSaved, Event, RoundDone, RowsJudged, TrustMoved, ignore
+from wardround.events import CheckpointSaved, Event, Note, RoundDone, RowsJudged, TrustMoved, ignore
+from wardround.federation import pipeline
 from wardround.federation.server import Server
 from wardround.rng import stream
 
@@ -46,7 +48,7 @@ def federation(*sets: str) -> Federation:
     return Federation(experiment, world, agreed, server, maker, ignore, pool, 1, attackers=attackers)
 
 
-@pytest.mark.parametrize("name", sorted(SIMULATED))
+@pytest.mark.parametrize("name", sorted(SIMULATED.keys() - {"malformed"}))
 def test_every_attack_runs_through_the_round(name: str) -> None:
     running = federation(f"attack.use={name}", "rounds.count=1", "rounds.cohort_size=1", "attack.fraction=0.3")
     assert running.attackers is not None
@@ -156,3 +158,70 @@ def test_under_the_lattice_trust_sees_the_cohorts_that_the_committee_opened() ->
     for seen in state.seen:
         assert np.bincount(seen.cohort).tolist() == [4, 4, 4, 4]
     assert not np.array_equal(state.seen[0].cohort, state.seen[1].cohort), "cohorts are dealt anew"
+
+
+MALFORMED = (
+    "attack.use=malformed",
+    "attack.fraction=0.1",
+    "secagg.use=lattice",
+    "secagg.minimum=2",
+    "rounds.cohort_size=2",
+    "data.wards=8",
+)
+
+
+@pytest.mark.parametrize("part", ["size", "share", "proof"])
+def test_malformed_contributions_are_named_left_out_and_reported(tmp_path: Path, part: str) -> None:
+    run = simulate(tmp_path, *MALFORMED, f"attack.part={part}")
+    (liar,) = metrics(run)["attack"]["hostile"]
+    log = list(read(run.log))
+    notes = [event for event in log if isinstance(event, Note) and event.code == "secagg.client"]
+    rounds = [event for event in log if isinstance(event, RoundDone)]
+    assert len(notes) == len(rounds) == 4
+    assert all(note.text.startswith(f"{liar} was left out: ") for note in notes)
+    assert [event.answered for event in rounds] == [7] * 4
+    page = run.report.read_text(encoding="utf-8")
+    assert "Rejected before the rule, and why (4 in all" in page
+    assert f"round 3, {liar} was left out" in page
+
+
+def test_a_ciphertext_under_another_key_costs_its_cohort_and_the_others_learn(tmp_path: Path) -> None:
+    run = simulate(tmp_path, *MALFORMED, "attack.part=ciphertext", "model.hidden=[64,32]")
+    (liar,) = metrics(run)["attack"]["hostile"]
+    log = list(read(run.log))
+    lost = [event.text for event in log if isinstance(event, Note) and event.code == "secagg.implausible"]
+    assert len(lost) == 4
+    assert all(liar in text for text in lost)
+    assert [event.answered for event in log if isinstance(event, RoundDone)] == [6] * 4
+
+
+def test_malformed_needs_a_sum_to_break() -> None:
+    with pytest.raises(ConfigError, match="lattice"):
+        federation("attack.use=malformed", "secagg.use=plain")
+
+
+def test_an_adversary_that_sees_momentum_sends_what_it_means_to() -> None:
+    """All clients remember; what hostile ones send as IPM is the reverse of what the honest ones send, to the digit."""
+    running = federation(
+        "attack.use=ipm", "attack.fraction=0.3", "rounds.cohort_size=1", "algorithm.use=client-momentum"
+    )
+    rows: list[np.ndarray] = []
+    combine = pipeline.combine
+
+    def watched(plan: Any, sums: Any, *rest: Any) -> Any:
+        rows.append(np.stack([row.update for row in sums]))
+        return combine(plan, sums, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "combine", watched)
+        for _ in running.run():
+            pass
+    assert running.attackers is not None
+    assert len(rows) == 4
+    for (
+        sent
+    ) in rows:  # cohorts of one are dealt in any order: the two hostile rows are equal, and minus half the others' mean
+        norms = [np.linalg.norm(sent - row, axis=1) for row in sent]
+        pair = min(((i, j) for i in range(4) for j in range(i)), key=lambda ij: norms[ij[0]][ij[1]])
+        honest = np.delete(sent, pair, axis=0).mean(axis=0)
+        np.testing.assert_allclose(sent[pair[0]], -0.5 * honest, atol=1e-4 * np.abs(honest).max() + 1e-6)

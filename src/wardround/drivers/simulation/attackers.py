@@ -10,16 +10,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from wardround.aggregate.rules import Context, RuleState
 from wardround.arrays import F32
 from wardround.attacks.attack import Attack, Target
+from wardround.federation.algorithms import EMPTY
+from wardround.federation.momentum import made, sent
 from wardround.federation.plan import Plan
 from wardround.rng import stream
 from wardround.training.task import Rows, Trained
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What the adversary sees beside the updates: what the server knows (``context``), and the clients' algorithm memories by
+    number.
+    """
+
+    context: Context
+    memories: Mapping[int, F32] = field(default_factory=dict)
 
 
 class Attackers:
@@ -43,19 +55,28 @@ class Attackers:
         rng = stream(self._seed, "poison", index, round_)
         return self._attack.poison_rows(rows, self._plan.classes, rng)
 
-    def forge(
-        self, trained: Mapping[int, Trained], context: Context, state: RuleState, round_: int
-    ) -> dict[int, Trained]:
-        """What every client of the round hands in: ``trained`` with the hostile clients' results replaced."""
+    def forge(self, trained: Mapping[int, Trained], seen: Seen, state: RuleState, round_: int) -> dict[int, Trained]:
+        """What every client of the round hands in: ``trained`` with the hostile clients' results replaced.
+
+        Under client momentum the adversary sees and forges what is sent: a client that lies has no use for its own history,
+        unless its lie is what it trained.
+        """
+        algorithm, memories, context = self._plan.algorithm, seen.memories, seen.context
         mine = [i for i in trained if i in self.hostile]
-        honest = [t.delta for i, t in trained.items() if i not in self.hostile and t.steps]
+        honest = [
+            sent(algorithm, t.delta, memories.get(i, EMPTY))
+            for i, t in trained.items()
+            if i not in self.hostile and t.steps
+        ]
         if not mine or not honest:
             return dict(trained)
         rng = stream(self._seed, "forge", round_)
         size = self._plan.schedule.cohort_size or len(trained)
         target = Target(self._plan.rule, size, replace(context, rng=rng), state)
-        sent = self._attack.forge(_stack(honest), _stack([trained[i].delta for i in mine]), target, rng)
-        forged = {i: self._lied(trained[i], update) for i, update in zip(mine, sent, strict=True)}
+        lies = self._attack.forge(_stack(honest), _stack([trained[i].delta for i in mine]), target, rng)
+        forged = {i: self._lied(trained[i], lie) for i, lie in zip(mine, lies, strict=True)}
+        if not self._attack.trains:
+            forged = {i: replace(f, delta=made(algorithm, f.delta, memories.get(i, EMPTY))) for i, f in forged.items()}
         return {**trained, **forged}
 
     def _lied(self, result: Trained, update: F32) -> Trained:

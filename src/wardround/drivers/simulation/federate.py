@@ -19,8 +19,9 @@ from wardround.compress import codec
 from wardround.config import Evaluation, Experiment, nearest
 from wardround.drivers.privacy import settle, spent
 from wardround.drivers.simulation import engines
-from wardround.drivers.simulation.attackers import Attackers
+from wardround.drivers.simulation.attackers import Attackers, Seen
 from wardround.drivers.simulation.authenticated import Asked, Authenticated, Tolls
+from wardround.drivers.simulation.liars import liars
 from wardround.drivers.simulation.secure import Called, SecureSum
 from wardround.drivers.world import ClientRows, PreparedTable, World, protection, root_rows
 from wardround.errors import ConfigError, LocalProtocolError, RoundError
@@ -103,11 +104,13 @@ class Federation:
         self._prepared: PreparedTable | None = None
         self._engine: Engine | None = None
         self._hold()
-        choice = protection(self.experiment)
-        self.secure = None if choice is None else SecureSum(choice, self.world.names, self.experiment.seed)
+        choice, broken = protection(self.experiment), liars(self.experiment, self.attackers)
+        seed = self.experiment.seed
+        self.secure = None if choice is None else SecureSum(choice, self.world.names, seed, broken)
         self.account = settle(self.experiment)
         self._off: frozenset[str] = frozenset()
         self._fresh: dict[str, Memory] = {}
+        self._told: tuple[Event, ...] = ()
 
         auth = self.experiment.auth
         self.auth = (
@@ -185,12 +188,11 @@ class Federation:
             fates |= {peer: "drops" for peer in fates if peer not in told}
             if training:
                 auth.fall(round_)
+        self._told = ()
         try:
             self._collect(step.send, fates)
         except RoundError as error:
-            lost_sum: tuple[Event, ...] = (Note("secagg.failed", f"the secure sum was given up: {error}"),)
-        else:
-            lost_sum = ()
+            self._told = (Note("secagg.failed", f"the secure sum was given up: {error}"),)
         events = self.server.expire(PATIENCE_S).events
         self._remember()
         if auth is not None and training:
@@ -215,7 +217,7 @@ class Federation:
             )
 
         done = tuple(completed(event) if isinstance(event, RoundDone) else event for event in events)
-        return turns + lost_sum + done + spent(self.account, events)
+        return turns + self._told + done + spent(self.account, events)
 
     def _remember(self) -> None:
         """Keep what clients now remember; the feedback of an answer that did not enter the model stays as it was
@@ -268,10 +270,12 @@ class Federation:
         answering = frozenset(peer for peer, fate in fates.items() if fate == "answers")
         carry = self.auth.carry if self.auth else None
         vanished = frozenset(peer for peer, fate in fates.items() if fate == "drops")
-        called = Called(tuple(fates), answering, cohort, self._off, vanished)
+        attacked = training and self.attackers is not None and self.attackers.at_work(self.server.round)
+        called = Called(tuple(fates), answering, cohort, self._off, vanished, attacked)
         result = self.secure.sum(_plain(arriving), called, carry)
         self.traffic.up += result.bytes_up
-        self.server.opened(result.peers, result.sums)
+        self._told = result.events
+        self.server.opened(result.peers, result.sums, result.spoilt)
 
     def _arriving(self, sends: Sequence[Send[Ask]], fates: dict[str, Fate]) -> Iterator[tuple[str, Reply]]:
         """Answers in the order of the invited; who drops or comes late costs the downlink only."""
@@ -323,7 +327,8 @@ class Federation:
             for result in engine.train([job for job in jobs if isinstance(job, Job)]):
                 trained[result.client] = result
         carried = self.server.carried
-        sent = attackers.forge(trained, self.server.context(), carried.rule, self.server.round)
+        seen = Seen(self.server.context(), {index: kept.memory for index, kept in self.memories.items()})
+        sent = attackers.forge(trained, seen, carried.rule, self.server.round)
         for peer, client in zip((peer for chunk in chunks for peer in chunk), clients, strict=True):
             answer = client.trained(sent[self._index[peer]])
             if isinstance(answer, Job):

@@ -8,14 +8,17 @@ a resumed run takes up in the middle of one (round keys are a function of the nu
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from wardround.drivers.simulation.liars import Liars
 from wardround.errors import RoundError
+from wardround.events import Event, Note
 from wardround.federation.cohorts import CohortSum
 from wardround.federation.messages import Answer
+from wardround.federation.secure_server import implausible
 from wardround.secagg.choice import PairwiseSum
 from wardround.secagg.client import Plain
 from wardround.secagg.in_memory import Absences, Carry, Ledger, Parties
@@ -27,17 +30,29 @@ EPOCH_SUMS = 64
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What was opened: ``peers`` in any of the ``sums``, and the bytes that clients sent."""
+    """What was opened: ``peers`` in any of the ``sums``, and the bytes that clients sent; the clients ``named`` and left out,
+    with reasons; and the members of ``spoilt`` cohorts, whose sums cannot be of honest clients.
+    """
 
     peers: tuple[str, ...]
     sums: tuple[CohortSum, ...]
     bytes_up: int
+    named: Mapping[str, str]
+    spoilt: tuple[tuple[str, ...], ...]
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """What a live server would note (federation/secure_server.py)."""
+        return (
+            *(Note("secagg.client", f"{client} was left out: {why}") for client, why in self.named.items()),
+            *(Note("secagg.implausible", implausible(members)) for members in self.spoilt),
+        )
 
 
 @dataclass(frozen=True)
 class Called:
     """An exchange: who is ``invited``, who of them answers, the least size of a ``cohort`` (0: one sum), who is ``off`` and who
-    ``vanished`` in the middle.
+    ``vanished`` in the middle; whether hostile clients are at work in it.
     """
 
     invited: tuple[str, ...]
@@ -45,17 +60,21 @@ class Called:
     cohort: int
     off: frozenset[str] = frozenset()
     vanished: frozenset[str] = frozenset()
+    attacked: bool = False
 
 
 class SecureSum:
     """Layer 2 for the clients ``names``; ``done`` sums were opened or given up so far."""
 
-    def __init__(self, choice: Lattice | PairwiseSum, names: Sequence[str], seed: int) -> None:
+    def __init__(
+        self, choice: Lattice | PairwiseSum, names: Sequence[str], seed: int, liars: Liars | None = None
+    ) -> None:
         self._use: Use = "pairwise" if isinstance(choice, PairwiseSum) else "lattice"
         self._config = choice.quantiser() if isinstance(choice, PairwiseSum) else choice
         self._names = tuple(names)
         self._secret = hashlib.sha256(b"wardround simulated secagg" + seed.to_bytes(16, "big")).digest()
         self._parties: Parties | None = None
+        self._liars = liars
         self.done = 0
 
     def resume(self, done: int) -> None:
@@ -82,11 +101,14 @@ class SecureSum:
         order = Order(round_.invited, min(round_.cohort, len(round_.invited)), queue.sizes, absences=absences)
         entropy = hashlib.sha256(self._secret + number.to_bytes(8, "big")).digest()
         ledger = Ledger(measure_bytes=True)
+        if self._liars is not None:
+            carry = self._liars.carrying(parties, number, round_.attacked, carry)
         opened = secure_sum(self._use, parties, order, queue.plain, entropy, ledger=ledger, carry=carry)
         rows = [row for row in opened if row.plausible]
+        spoilt = tuple(row.clients for row in opened if not row.plausible)
         sums = tuple(CohortSum(len(row.clients), row.update, row.counts) for row in rows)
         peers = tuple(peer for row in rows for peer in row.clients)
-        return Result(peers, sums, ledger.sent_bytes.get("client", 0))
+        return Result(peers, sums, ledger.sent_bytes.get("client", 0), ledger.named, spoilt)
 
     def _silent(self, round_: Called) -> dict[int, str]:
         """Members and the step from which they are silent: one that the file names shares its gateway's weather, off for
@@ -103,7 +125,8 @@ class SecureSum:
     def _epoch(self) -> Parties:
         epoch = self.done // EPOCH_SUMS + 1
         if self._parties is None:
-            self._parties = Parties(self._names, self._config, self._secret)
+            kinds = {} if self._liars is None else self._liars.kinds
+            self._parties = Parties(self._names, self._config, self._secret, kinds=kinds)
         if self._parties.epoch != epoch:
             self._parties.new_epoch(epoch)
         return self._parties

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from wardround.drivers.sinks.numerals import fixed
 from wardround.drivers.sinks.runfiles import RunFiles
-from wardround.events import Note, RowsJudged, TrustMoved, TrustSeen
+from wardround.events import Note, RoundDone, RoundFailed, RowsJudged, TrustMoved, TrustSeen
 
 MOST_MOVES = 60  # lines of the report's table
 
 
 @dataclass(frozen=True)
 class Hostility:
-    """The events of a run that speak of hostile clients, in order; ``outlook``: whether the rule was said to hold."""
+    """The events of a run that speak of hostile clients, in order; ``outlook``: whether the rule was said to hold;
+    ``unsummed``: (round, reason) of what layer 2 left out of its sums.
+    """
 
     rows: tuple[RowsJudged, ...]
     trust: tuple[TrustSeen, ...]
     moved: tuple[TrustMoved, ...]
     outlook: str
+    unsummed: tuple[tuple[int, str], ...] = ()
 
     @property
     def refused(self) -> list[tuple[int, str]]:
-        """(round, reason) of rows the gate refused."""
-        return [(event.round, reason) for event in self.rows for reason in event.refused]
+        """(round, reason) of what was rejected: contributions and sums by layer 2, rows by the gate."""
+        gated = [(event.round, reason) for event in self.rows for reason in event.refused]
+        return sorted([*self.unsummed, *gated], key=lambda each: each[0])
 
 
 def hostility(run: RunFiles) -> Hostility:
@@ -35,7 +39,17 @@ def hostility(run: RunFiles) -> Hostility:
         return tuple(event for event in run.log if isinstance(event, kind))
 
     outlook = "\n".join(event.text for event in of(Note) if event.code in ("rule.outlook", "root.coverage"))
-    return Hostility(of(RowsJudged), of(TrustSeen), of(TrustMoved), outlook)
+    return Hostility(of(RowsJudged), of(TrustSeen), of(TrustMoved), outlook, tuple(_unsummed(run)))
+
+
+def _unsummed(run: RunFiles) -> Iterator[tuple[int, str]]:
+    """What layer 2 noted; a note stands in the log before the round it belongs to is done."""
+    done = 0
+    for event in run.log:
+        if isinstance(event, RoundDone | RoundFailed):
+            done = event.round
+        elif isinstance(event, Note) and event.code in ("secagg.client", "secagg.implausible"):
+            yield done + 1, event.text
 
 
 def attack_facts(run: RunFiles) -> list[tuple[str, str]]:
