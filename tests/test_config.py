@@ -50,7 +50,7 @@ def test_every_shipped_experiment_is_read_and_dumped_back(path: Path) -> None:
         ),
         ('[algorithm]\nuse = "fedprx"', "no algorithm is named 'fedprx'; did you mean 'fedprox'"),
         ('[algorithm]\nuse = "fedprox"\nmu = -1', "mu must be 0 or more"),
-        ("[algorithm]\nmu = 1.0", "needs use = one of afl, fedavg"),
+        ("[algorithm]\nmu = 1.0", "needs use = one of afl, client-momentum, fedavg"),
         ('[model]\nuse = "mlp"\nhidden = 64', "hidden should be a list"),
         ('[model]\nuse = "mlp"\nhidden = [64, "x"]', r"hidden\[1\] should be a whole number"),
         ("training = 5", "training should be a table of keys"),

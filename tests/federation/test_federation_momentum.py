@@ -16,7 +16,7 @@ LAW = settings(max_examples=30, deadline=None, derandomize=True)
 TRAINING = LocalTraining()
 
 
-def trained(delta: F32, steps: int = 3) -> Trained:
+def trained(delta: np.ndarray, steps: int = 3) -> Trained:
     return Trained(0, delta.astype(np.float32), steps, 1.0, 10)
 
 

@@ -116,7 +116,8 @@ def _fitted(values: F64, upper: F64) -> _Two:
     around = ((values - low) * (1 - upper)[:, None]).T @ (values - low)
     around = around + ((values - high) * upper[:, None]).T @ (values - high)
     covariance = _covariance(around, n)
-    return _Two(low, high, weight / n, np.linalg.inv(covariance), float(np.linalg.slogdet(covariance)[1]))
+    precision = np.asarray(np.linalg.inv(covariance), dtype=np.float64)
+    return _Two(low, high, weight / n, precision, float(np.linalg.slogdet(covariance)[1]))
 
 
 def _covariance(around: F64, n: int) -> F64:

@@ -65,8 +65,8 @@ class ClientMomentum(FedAvg):
         """The update [d] for which a client with that ``memory`` sends ``block`` [d]: what a liar hands in (simulation)."""
         if not self.keep or not memory.size:
             return block
-        delta: F32 = (block - np.float32(self.keep) * memory) / np.float32(1.0 - self.keep)
-        return delta
+        delta = (block - np.float32(self.keep) * memory) / np.float32(1.0 - self.keep)
+        return np.asarray(delta, dtype=np.float32)
 
 
 def sent(algorithm: Algorithm, delta: F32, memory: F32) -> F32:

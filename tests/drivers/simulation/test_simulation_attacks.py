@@ -202,9 +202,8 @@ def test_malformed_needs_a_sum_to_break() -> None:
 
 def test_an_adversary_that_sees_momentum_sends_what_it_means_to() -> None:
     """All clients remember; what hostile ones send as IPM is the reverse of what the honest ones send, to the digit."""
-    running = federation(
-        "attack.use=ipm", "attack.fraction=0.3", "rounds.cohort_size=1", "algorithm.use=client-momentum"
-    )
+    momentum = ("algorithm.use=client-momentum", "rounds.cohort_size=1", "rounds.weighting=uniform")
+    running = federation("attack.use=ipm", "attack.fraction=0.3", *momentum)
     rows: list[np.ndarray] = []
     combine = pipeline.combine
 
