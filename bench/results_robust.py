@@ -41,68 +41,97 @@ def section(found: Found) -> str:
     lines = [
         "## Hostile clients\n",
         f"{machine['processor']}, {machine['cores']} cores. CICIoMT2024 v2, 19 classes, 50 clients, Dirichlet 0.5, uniform weights, {found['rounds']} rounds of ten local steps, "
-        "plain sums over cohorts (the lattice opens the same means). Macro-F1: mean over the last round, ten and twenty before it. Seed 1 unless a cell says otherwise "
-        "(mean, and how many seeds). Attackers are omniscient; the *-aware* ones re-optimise every round against the deployed rule and cohort size. Repeat with `bench/robust.py`.\n",
+        "plain sums over cohorts (the lattice opens the same means). Macro-F1: mean over the last round, ten and twenty before it. **The rules were tuned on seed 1**: a cell is the mean over "
+        "seeds 2 and 3 (in brackets how many) where they were run, else seed 1, marked with a star. Attackers are omniscient; the *-aware* ones re-optimise every round against the deployed rule and cohort size. "
+        "*Trust*: `[trust] watch = true`, whoever is found is invited no more. Repeat with `bench/robust.py`.\n",
     ]
     alone = ", ".join(f"{root} rows: {f1:.3f}" for root, f1 in found.get("root_only", {}).items())
     lines.append(
-        f"**The server alone, trained on its root set for as many steps as a client takes** (seed 1): {alone}. What a federation must beat.\n"
+        f"**The server alone, trained on its root set for as many steps as a client takes** (seed 1): {alone}. What a federation must beat; it stands in every table.\n"
     )
     for cohort in (1, 5):
-        lines += _table(cells, cohort)
+        lines += _table(found, cells, cohort)
     lines += [
         "![Macro-F1 by rule and attack](pictures/robust.png)\n",
         "### Against the targets\n",
         "| target | measured | met |",
         "|---|---|---|",
     ]
-    lines += [*_claims(cells), "", *_curve(cells), *_searches(found.get("searches", {})), NOTES]
+    lines += [
+        *_claims(cells),
+        "",
+        *_curve(cells),
+        *_momentum(cells),
+        *_searches(found.get("searches", {})),
+        NOTES,
+    ]
     return "\n".join(lines)
 
 
 def _of(cells: Iterable[Found], **wanted: Any) -> list[Found]:
-    return [c for c in cells if all(c[key] == value for key, value in wanted.items())]
+    return [c for c in cells if all(c.get(key, OFF.get(key)) == value for key, value in wanted.items())]
+
+
+OFF = {"watch": False, "keep": 0.0}  # what cells of before these switches had
+Column = tuple[str, int, bool]  # rule, rows of the root set, whether trust watches
 
 
 def _main(cells: list[Found], cohort: int) -> list[Found]:
-    return _of(cells, data="ciciomt2024", alpha=0.5, share=0.2, cohort=cohort)
+    return _of(cells, data="ciciomt2024", alpha=0.5, share=0.2, cohort=cohort, keep=0.0)
 
 
 def _mean(cells: list[Found]) -> float:
     return statistics.fmean(c["macro_f1"] for c in cells)
 
 
+def _honest(cells: list[Found]) -> list[Found]:
+    """Cells of the seeds that nothing was tuned on, where there are any."""
+    return [c for c in cells if c["seed"] != 1] or cells
+
+
 def _cell(cells: list[Found]) -> str:
     if not cells:
         return ""
-    text = f"{_mean(cells):.3f}"
-    return text if len(cells) == 1 else f"{text} ({len(cells)})"
+    shown = _honest(cells)
+    if {c["seed"] for c in shown} == {1}:
+        return f"{_mean(shown):.3f}*"
+    return f"{_mean(shown):.3f}" if len(shown) == 1 else f"{_mean(shown):.3f} ({len(shown)})"
 
 
-def _rules(cells: list[Found]) -> list[tuple[str, int]]:
-    found = sorted({(c["rule"], c["root"]) for c in cells})
-    return sorted(found, key=lambda each: (each[0] != "mean", each[0]))
+def _columns(cells: list[Found]) -> list[Column]:
+    found = sorted({(c["rule"], c["root"], bool(c.get("watch"))) for c in cells})
+    return sorted(found, key=lambda each: (each[0] != "mean", each[0], each[2]))
 
 
-def _table(cells: list[Found], cohort: int) -> list[str]:
-    """Attack by rule at 20 % hostile."""
+def _title(column: Column) -> str:
+    rule, root, watch = column
+    rooted = f" (root {root})" if rule in ("fltrust", "rooted-mean", "zeno") else ""
+    return f"{rule}{rooted}{' + trust' if watch else ''}"
+
+
+def _table(found: Found, cells: list[Found], cohort: int) -> list[str]:
+    """Attack by rule at 20 % hostile, with the server alone as the last column."""
     here = _main(cells, cohort)
-    rules = _rules(here)
+    columns = _columns(here)
     title = "rows of one client" if cohort == 1 else f"cohorts of {cohort}"
-    head = [f"{rule}{f' (root {root})' if rule in ('fltrust', 'rooted-mean', 'zeno') else ''}" for rule, root in rules]
-    lines = [f"### 20 % hostile, {title}\n", f"| attack | {' | '.join(head)} |", "|---" * (len(rules) + 1) + "|"]
+    alone = found.get("root_only", {}).get(str(DEFAULTS[cohort][1]))
+    lines = [
+        f"### 20 % hostile, {title}\n",
+        f"| attack | {' | '.join(map(_title, columns))} | server alone |",
+        "|---" * (len(columns) + 2) + "|",
+    ]
     for attack in ORDER:
-        row = [_cell(_of(here, rule=rule, root=root, attack=attack)) for rule, root in rules]
+        row = [_cell(_of(here, rule=rule, root=root, watch=watch, attack=attack)) for rule, root, watch in columns]
         if any(row):
-            lines.append(f"| {attack} | {' | '.join(row)} |")
-    backdoor = [_backdoor(_of(here, rule=rule, root=root, attack="model-replacement")) for rule, root in rules]
+            lines.append(f"| {attack} | {' | '.join(row)} | {alone:.3f}* |")
+    backdoor = [_backdoor(_of(here, rule=r, root=n, watch=w, attack="model-replacement")) for r, n, w in columns]
     if any(backdoor):
-        lines.append(f"| backdoor success under model-replacement | {' | '.join(backdoor)} |")
+        lines.append(f"| backdoor success under model-replacement | {' | '.join(backdoor)} |  |")
     return [*lines, ""]
 
 
 def _backdoor(cells: list[Found]) -> str:
-    return f"{statistics.fmean(c['backdoor'] for c in cells):.0%}" if cells else ""
+    return f"{statistics.fmean(c['backdoor'] for c in _honest(cells)):.0%}" if cells else ""
 
 
 def _unattacked(cells: list[Found], seeds: set[int]) -> float:
@@ -113,46 +142,106 @@ def _unattacked(cells: list[Found], seeds: set[int]) -> float:
 def _claims(cells: list[Found]) -> list[str]:
     """The default rules against the unattacked mean of the same seeds."""
     lines = []
-    for cohort, (rule, root) in DEFAULTS.items():
-        here = _of(_main(cells, cohort), rule=rule, root=root)
-        gaps = {}
-        for attack in ORDER:
-            got = _of(here, attack=attack)
-            if got:
-                gaps[attack] = 100 * (_unattacked(cells, {c["seed"] for c in got}) - _mean(got))
-        worst = max((a for a in gaps if a != "none"), key=lambda a: gaps[a])
-        missed = [a for a in gaps if a != "none" and gaps[a] > ALLOWED[cohort]]
+    for cohort, watch in ((1, False), (5, False), (5, True)):
+        rule, root = DEFAULTS[cohort]
+        here = _of(_main(cells, cohort), rule=rule, root=root, watch=watch)
+        name = f"`{rule}`{' with trust' if watch else ''}"
         rows = "rows of one client" if cohort == 1 else f"cohorts of {cohort}"
-        said = f"worst {worst}: {gaps[worst]:.1f} points below; {len(gaps) - 1 - len(missed)} of {len(gaps) - 1} attacks within"
-        lines.append(
-            f"| {rows}, `{rule}`: within {ALLOWED[cohort]:g} points of the unattacked mean for every attack | {said} | {'no' if missed else 'yes'} |"
-        )
-        lines.append(
-            f"| the same, nobody attacks: at most {CALM:g} point lost | {gaps['none']:.1f} points | {'yes' if gaps['none'] <= CALM else 'no'} |"
-        )
+        for seeds in ({2, 3}, {1}):
+            gaps = _gaps(cells, [c for c in here if c["seed"] in seeds])
+            if "none" not in gaps or len(gaps) < 2:
+                continue
+            worst = max((a for a in gaps if a != "none"), key=lambda a: gaps[a])
+            missed = [a for a in gaps if a != "none" and gaps[a] > ALLOWED[cohort]]
+            said = f"worst {worst}: {gaps[worst]:.1f} points below; {len(gaps) - 1 - len(missed)} of {len(gaps) - 1} attacks within"
+            which = "seeds 2 and 3" if seeds == {2, 3} else "seed 1"
+            lines.append(
+                f"| {rows}, {name}: within {ALLOWED[cohort]:g} points of the unattacked mean for every attack ({which}) | {said} | {'no' if missed else 'yes'} |"
+            )
+            lines.append(
+                f"| the same, nobody attacks: at most {CALM:g} point lost | {gaps['none']:.1f} points | {'yes' if gaps['none'] <= CALM else 'no'} |"
+            )
     return lines
 
 
+def _gaps(cells: list[Found], here: list[Found]) -> dict[str, float]:
+    """Points below the unattacked mean of the same seeds, by attack."""
+    return {
+        attack: 100 * (_unattacked(cells, {c["seed"] for c in got}) - _mean(got))
+        for attack in ORDER
+        if (got := _of(here, attack=attack))
+    }
+
+
 def _curve(cells: list[Found]) -> list[str]:
-    """Other shares, cohorts, skews and data, where they were run."""
-    others = [
-        c
-        for c in cells
-        if (c["data"], c["alpha"], c["share"]) != ("ciciomt2024", 0.5, 0.2) or c["cohort"] not in (1, 5)
-    ]
-    if not others:
+    """Shares, cohorts, skews and data: the default of each; rows that stand in the tables above are here again."""
+    shown = [c for c in cells if not c.get("keep") and c["seed"] == 2 and _is_default(c)]
+    groups = sorted({(c["data"], -c["alpha"]) for c in shown})
+    lines: list[str] = []
+    for data, alpha in groups:
+        here = _of(shown, data=data, alpha=-alpha)
+        attacks = [a for a in ORDER if any(c["attack"] == a for c in here)]
+        reference = _of(cells, data=data, alpha=-alpha, rule="mean", attack="none", seed=2, keep=0.0)
+        mean = f" The unattacked mean: {_mean(reference):.3f}." if reference else ""
+        lines += [
+            f"### The curve: {data}, Dirichlet {-alpha:g}\n",
+            f"Seed 2, the default rule of each cohort size.{mean} In brackets backdoor success.\n",
+            f"| hostile | rows of | rule | {' | '.join(attacks)} |",
+            "|---" * (len(attacks) + 3) + "|",
+        ]
+        keys = sorted({(c["share"], c["cohort"], c["rule"], c["root"], bool(c.get("watch"))) for c in here})
+        for share, cohort, rule, root, watch in keys:
+            row = _of(here, share=share, cohort=cohort, rule=rule, root=root, watch=watch)
+            texts = [_with_backdoor(_of(row, attack=attack)) for attack in attacks]
+            lines.append(f"| {share:.0%} | {cohort} | {_title((rule, root, watch))} | {' | '.join(texts)} |")
+        lines.append("")
+    return lines
+
+
+def _is_default(cell: Found) -> bool:
+    return (cell["rule"], cell["root"]) == (("rooted-mean", 300) if cell["cohort"] <= SMALL else ("fltrust", 1000))
+
+
+SMALL = 2  # rows of at most so many clients take rooted-mean
+
+
+def _with_backdoor(cells: list[Found]) -> str:
+    if not cells:
+        return ""
+    text = f"{_mean(cells):.3f}"
+    return f"{text} ({cells[0]['backdoor']:.0%})" if cells[0]["attack"] == "model-replacement" else text
+
+
+def _momentum(cells: list[Found]) -> list[str]:
+    """Client momentum beside none, rule by rule."""
+    kept = [c for c in cells if c.get("keep")]
+    if not kept:
         return []
-    attacks = [a for a in ORDER if any(c["attack"] == a for c in others)]
+    attacks = [a for a in ORDER if any(c["attack"] == a for c in kept)]
     lines = [
-        "### Other settings\n",
-        f"| data, skew, hostile, cohort, rule | {' | '.join(attacks)} |",
-        "|---" * (len(attacks) + 1) + "|",
+        "### Client momentum\n",
+        "20 % hostile, seed 2: without -> with `client-momentum`.\n",
+        f"| rule | rows of | keep | {' | '.join(attacks)} |",
+        "|---" * (len(attacks) + 3) + "|",
     ]
-    for key in sorted({(c["data"], -c["alpha"], c["share"], c["cohort"], c["rule"], c["root"]) for c in others}):
-        data, alpha, share, cohort, rule, root = key
-        here = _of(others, data=data, alpha=-alpha, share=share, cohort=cohort, rule=rule, root=root)
-        row = [_cell(_of(here, attack=attack)) for attack in attacks]
-        lines.append(f"| {data}, Dirichlet {-alpha:g}, {share:.0%}, {cohort}, {rule} | {' | '.join(row)} |")
+    for rule, cohort, root, keep in sorted({(c["rule"], c["cohort"], c["root"], c["keep"]) for c in kept}):
+        row = []
+        for attack in attacks:
+            same = _of(
+                cells,
+                data="ciciomt2024",
+                alpha=0.5,
+                share=0.2,
+                cohort=cohort,
+                rule=rule,
+                root=root,
+                attack=attack,
+                seed=2,
+                watch=False,
+            )
+            off, on = _of(same, keep=0.0), _of(same, keep=keep)
+            row.append(f"{_mean(off):.3f} -> {_mean(on):.3f}" if off and on else "")
+        lines.append(f"| {rule} | {cohort} | {keep:g} | {' | '.join(row)} |")
     return [*lines, ""]
 
 
@@ -162,16 +251,23 @@ def _searches(found: dict[str, Found]) -> list[str]:
         return []
     lines = [
         "### Who lies, from sums alone\n",
-        "100 clients, `fltrust` with a root set of 1,000, `[trust] watch = true`, 40 rounds. Rounds until 90 % of the hostile clients were quarantined.\n",
-        "| attack | hostile | cohort | Dirichlet | seed | rounds to 90 % | quarantined of hostile | honest quarantined | honest on probation | macro-F1 |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "100 clients, `fltrust` with a root set of 1,000, `[trust] watch = true`, 40 rounds. Seeds 2 and 3 (scores and thresholds were looked at on seed 1). Rounds until 90 % of the hostile clients were quarantined; "
+        "*caught* of the hostile, honest clients that ever were *expelled* and *doubted* (on probation), each seed by seed.\n",
+        "| Dirichlet | cohort | hostile | attack | rounds to 90 % | caught | expelled | doubted | macro-F1 |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
+    groups: dict[tuple[Any, ...], list[Found]] = {}
     for s in found.values():
-        rounds = s["rounds_to_90"] if s["rounds_to_90"] is not None else ("" if not s["hostile"] else "not reached")
-        share = f"{s['share']:.0%}" if s["hostile"] else "none"
+        share = s["share"] if s["hostile"] else 0.0
+        groups.setdefault((-s["alpha"], s["cohort"], share, s["attack"]), []).append(s)
+    for (alpha, cohort, share, attack), same in sorted(groups.items()):
+        rows = sorted(_honest(same), key=lambda s: s["seed"])
+        hostile = rows[0]["hostile"]
+        rounds = ", ".join(str(s["rounds_to_90"] or "never") for s in rows) if hostile else ""
+        caught = ", ".join(f"{s['caught']}" for s in rows) + f" of {hostile}" if hostile else ""
         lines.append(
-            f"| {s['attack']} | {share} | {s['cohort']} | {s['alpha']:g} | {s['seed']} | {rounds} | {s['caught']} of {s['hostile']} | "
-            f"{s['false_quarantined']} | {s['false_probation']} | {s['macro_f1']:.3f} |"
+            f"| {-alpha:g} | {cohort} | {share:.0%} | {attack} | {rounds} | {caught} | {', '.join(str(s['false_quarantined']) for s in rows)} | "
+            f"{', '.join(str(s['false_probation']) for s in rows)} | {_mean(rows):.3f} |"
         )
     return [*lines, ""]
 
@@ -221,11 +317,10 @@ def _times(ratio: float | None) -> str:
     return "" if ratio is None else f"{ratio:.1f}"
 
 
-NOTES = """Notes, some of figures that stand in no JSON ([0701](design/0701-root-set-in-the-round.md), [0702](design/0702-rooted-mean.md),
-[0703](design/0703-trust-by-regression.md) say what was tried on the way):
+NOTES = """Notes, some of figures that stand in no JSON ([0701](design/0701-root-set-in-the-round.md), [0702](design/0702-rooted-mean.md), [0705](design/0705-three-scores-in-fixed-units.md)
+say what was tried on the way):
 
 * **The root set does the work.** Without one, nearest-neighbour mixing with the trimmed mean is the default for rows of one or two clients, and rule-aware IPM takes it far below the targets.
-* **The adaptive attack on FLTrust** in cohorts of five stays at the edge of its target and is not found by trust: it keeps the root's favour.
 * **A backdoor at honest length passes every rule measured.** Model replacement with its scale cut is a client that trained on its own rows and on triggered ones besides.
 * Empty cells were not run: the machine was shared by ten processes. What ran is printed; nothing was left out for its value.
 """
@@ -242,16 +337,16 @@ def draw(found: Found) -> Path:
     figure = Figure(figsize=(11, 5.6), layout="constrained")
     panels = figure.subplots(2, 1)
     for panel, cohort in zip(panels, (1, 5), strict=True):
-        here = [c for c in _main(cells, cohort) if c["seed"] == 1]
-        rules = [r for r in _rules(here) if len(_of(here, rule=r[0], root=r[1])) > 1]
+        here = _main(cells, cohort)
+        rules = [c for c in _columns(here) if len(_of(here, rule=c[0], root=c[1], watch=c[2])) > 1]
         values = [
             [
-                100 * (_unattacked(cells, {1}) - _mean(got))
-                if (got := _of(here, rule=r, root=n, attack=a))
+                100 * (_unattacked(cells, {c["seed"] for c in got}) - _mean(got))
+                if (got := _honest(_of(here, rule=r, root=n, watch=w, attack=a)))
                 else float("nan")
                 for a in ORDER
             ]
-            for r, n in rules
+            for r, n, w in rules
         ]
         panel.imshow(values, cmap="YlOrRd", vmin=0, vmax=20, aspect="auto")
         for row, line in enumerate(values):
@@ -259,7 +354,7 @@ def draw(found: Found) -> Path:
                 if value == value:
                     ink = "white" if value > 12 else "black"
                     panel.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=8, color=ink)
-        panel.set_yticks(range(len(rules)), [r for r, _ in rules])
+        panel.set_yticks(range(len(rules)), list(map(_title, rules)))
         panel.set_xticks(range(len(ORDER)), ORDER if cohort == 5 else [""] * len(ORDER), rotation=35, ha="right")
         rows = "rows of one client" if cohort == 1 else f"cohorts of {cohort}"
         panel.set_title(f"points of macro-F1 below the unattacked mean, 20 % hostile, {rows}", loc="left", fontsize=10)
