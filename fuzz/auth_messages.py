@@ -16,7 +16,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-from wardround.drivers.nats.secured import Invitation, KnockReply
 
 from wardround.auth.book import Book
 from wardround.auth.broadcast import open_body
@@ -33,6 +32,7 @@ from wardround.auth.session import Session
 from wardround.auth.signed_update import SignedPayload, Statement
 from wardround.auth.suites import SUITES
 from wardround.auth.trust import Standing, Verdict
+from wardround.drivers.parties.secured import Invitation, KnockReply
 from wardround.drivers.store.member_keys import IdentityBytes, PendingBytes, ServerPublic
 from wardround.drivers.store.registrar import RosterExport
 from wardround.errors import DecodeError, ProtocolError
