@@ -95,6 +95,20 @@ class DeviceEnd:
             self._answered, self._signed = b"", b""
         return _sent(step.send)
 
+    def handshake(self) -> bytes:
+        """The handshake under way, a secret; empty: none. For a device that is made anew for each message (Flower); one that
+        stays needs none of it: a handshake that is lost is begun again.
+        """
+        return self._initiator.to_bytes() if self._initiator else b""
+
+    def take_up(self, handshake: bytes) -> None:
+        """Go on with ``handshake``.
+
+        Raises:
+            DecodeError: damaged bytes.
+        """
+        self._initiator = Initiator.from_bytes(self.identity, handshake) if handshake else None
+
     def hear(self, record: bytes) -> Announcement:
         """What the server announces in ``record``; the same record again says the same.
 

@@ -84,7 +84,14 @@ class ServerEnd:
 
     @classmethod
     def resume(
-        cls, identity: ServerIdentity, roster: Roster, run: tuple[str, int, int], data: bytes, entropy: Entropy
+        cls,
+        identity: ServerIdentity,
+        roster: Roster,
+        run: tuple[str, int, int],
+        data: bytes,
+        entropy: Entropy,
+        *,
+        limits: Limits = SERVED,
     ) -> ServerEnd:
         """The server of ``to_bytes``; another run, or a later epoch, begins behind everything that was announced before.
 
@@ -98,7 +105,7 @@ class ServerEnd:
         name, epoch, base = run
         kept = packed.base if packed.run == name else max(packed.token.round, base)
         book = Book(identity.suite, roster, packed.token)
-        end = cls(Responder(identity, book, entropy, SERVED), name, kept, packed.secret)
+        end = cls(Responder(identity, book, entropy, limits), name, kept, packed.secret)
         for stored in packed.sessions:
             session = Session.from_bytes(identity.suite, stored)
             end._admit(session)

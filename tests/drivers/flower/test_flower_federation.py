@@ -40,7 +40,7 @@ def notes(lab: Any, code: str) -> list[str]:
 
 
 def asked(message: Message, kind: type[T]) -> T:
-    return decode(frames.read_request(message.content)[1], kind)
+    return decode(frames.read_request(message.content).body, kind)
 
 
 def training(message: Message) -> AskTraining:
@@ -247,23 +247,22 @@ def test_the_checkpoint_of_another_experiment_is_refused(tmp_path: Path) -> None
         lab.run()
 
 
-def test_a_secure_sum_is_refused_by_both_ends(tmp_path: Path) -> None:
-    lab = Lab(tmp_path, "secagg.use=lattice", "participation.minimum=4")
-    with pytest.raises(ConfigError, match=r"\[secagg\] use = .lattice. does not run over Flower"):
-        lab.run()
+def test_what_does_not_run_over_flower_is_refused_by_both_ends(tmp_path: Path) -> None:
+    for said, text in (
+        (("secagg.use=pairwise", "secagg.minimum=2"), "benchmark baseline"),
+        (("auth={use='x-wing', revoke=['radiology 1@2']}",), "scenario for simulations"),
+        (("asynchronous.buffer=2",), "run over NATS"),
+    ):
+        with pytest.raises(ConfigError, match=text):
+            Lab(tmp_path, *said).run()
     plain = Lab(tmp_path, "rounds.count=1")
     grid = plain.grid()
     for context in grid.contexts.values():
-        context.run_config = {"set": "secagg.use=lattice participation.minimum=4"}
+        context.run_config = {"set": "asynchronous.buffer=2"}
     with pytest.raises(RoundError, match="set-up failed"):
         plain.run(grid)
-    assert "does not run over Flower" in notes(plain, "answer.missing")[0]
+    assert "run over NATS" in notes(plain, "answer.missing")[0]
     assert not Keep(plain.state).checkpoint.exists()  # the next run is not stuck with the failed set-up
-
-
-def test_a_file_that_wants_the_handshake_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"\[auth\] does not run over Flower yet"):
-        Lab(tmp_path, "auth.use=x-wing").run()
 
 
 def test_nodes_that_are_not_clients(tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from flwr.app import ConfigRecord, Message, RecordDict  # noqa: E402
 from flwr.clientapp import ClientApp  # noqa: E402
 
 from wardround.drivers.flower import frames  # noqa: E402
-from wardround.drivers.flower.exchange import Talk  # noqa: E402
+from wardround.drivers.flower.exchange import Out, Talk  # noqa: E402
 from wardround.drivers.flower.local import LocalGrid  # noqa: E402
 from wardround.drivers.flower.memory import Memory  # noqa: E402
-from wardround.drivers.flower.settings import NodeSettings, RunSettings, load, read_experiment, read_settings  # noqa: E402
+from wardround.drivers.flower.settings import NodeSettings, RunSettings, load, read_experiment, read_node, read_settings  # noqa: E402
 from wardround.drivers.flower.site import site  # noqa: E402
 from wardround.errors import ConfigError, DecodeError, RemoteProtocolError, UsageError  # noqa: E402
 
@@ -41,7 +41,7 @@ def test_settings_take_hyphens_whole_numbers_and_leave_others_keys() -> None:
 )
 def test_wrong_settings(cls: Any, config: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
-        read_settings(cls, config, "node")
+        read_node(config, "node") if cls is NodeSettings else read_settings(cls, config, "node")
 
 
 def test_an_experiment_that_cannot_be_read(tmp_path: Path) -> None:
@@ -95,7 +95,8 @@ def test_requests_that_are_none() -> None:
     for content in (RecordDict(), RecordDict({"wardround": ConfigRecord({"run": 1, "body": b""})})):
         with pytest.raises(DecodeError):
             frames.read_request(content)
-    assert frames.read_request(frames.request("r", b"x")) == ("r", b"x")
+    asked = frames.Request("r", b"x", "ward", b"sealed")
+    assert frames.read_request(frames.request(asked)) == asked
     with pytest.raises(RemoteProtocolError, match="no reply"):
         frames.read_reply(None)
 
@@ -125,14 +126,14 @@ class Slow(LocalGrid):
 
 
 def test_an_exchange_ends_with_the_last_reply_or_at_the_deadline() -> None:
-    out = [(node, frames.request("r", b"")) for node in (10, 11, 12)]
+    out = [Out(node, node, "train", frames.request(frames.Request("r", b""))) for node in (10, 11, 12)]
     virtual = Virtual()
     talk = Talk(Slow(virtual, {10: 1.0, 11: 3.0}), virtual.clock, 9.0, 0.5)
-    assert sorted(talk.exchange("train", "1", out)) == [10, 11]
+    assert sorted(talk.exchange("1", out)) == [10, 11]
     assert virtual.at == 3.0
     virtual = Virtual()
     grid = Slow(virtual, {10: 1.0, 11: 30.0})
-    assert sorted(Talk(grid, virtual.clock, 9.0, 0.5).exchange("train", "1", out)) == [10]
+    assert sorted(Talk(grid, virtual.clock, 9.0, 0.5).exchange("1", out)) == [10]
     assert virtual.at == 9.0
     assert grid.pulls == 19
-    assert Talk(grid, virtual.clock, 9.0, 0.5).exchange("train", "1", []) == {}
+    assert Talk(grid, virtual.clock, 9.0, 0.5).exchange("1", []) == {}

@@ -17,14 +17,17 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from rich.console import Console
 
-from wardround.drivers.flower.coordinator import Coordinator, Course
+from wardround.drivers.flower.coordinator import Coordinator
 from wardround.drivers.flower.exchange import Clock, Talk
-from wardround.drivers.flower.frames import HELLO, TYPES
+from wardround.drivers.flower.frames import HELLO, KNOCK, TYPES
 from wardround.drivers.flower.gateway import RUN_CONFIG, handle
 from wardround.drivers.flower.keep import Keep
-from wardround.drivers.flower.settings import RunSettings, load, read_experiment, read_settings, roster
+from wardround.drivers.flower.settings import RunSettings, fingerprint, load, read_experiment, read_settings, roster
+from wardround.drivers.parties.identities import passphrase
+from wardround.drivers.parties.machines import Course
+from wardround.drivers.parties.securing import Securing
 from wardround.drivers.sinks.progress import Progress
-from wardround.drivers.world import plan
+from wardround.drivers.world import build, plan, root_rows
 
 WALL = Clock(time.time, time.monotonic, time.sleep)
 
@@ -43,9 +46,8 @@ def server_app(experiment: Path, clock: Clock = WALL) -> ServerApp:
         course = _course(experiment, settings)
         talk = Talk(grid, clock, settings.deadline_s, settings.poll_s)
         with Progress(console=Console(file=sys.stdout)) as show:
-            Coordinator(
-                course, talk, Keep(Path(settings.state).expanduser()), show, f"flower-{context.run_id}"
-            ).finish()
+            keep = Keep(Path(settings.state).expanduser())
+            Coordinator(course, settings, talk, keep, show, f"flower-{context.run_id}").finish()
 
     return app
 
@@ -57,7 +59,7 @@ def client_app(experiment: Path) -> ClientApp:
     def answer(message: Message, context: Context) -> Message:
         return handle(experiment, message, context)
 
-    for kind in (HELLO, *TYPES.values()):
+    for kind in dict.fromkeys((HELLO, KNOCK, *TYPES.values())):
         if kind == "train":
             app.train()(answer)
         else:
@@ -68,4 +70,8 @@ def client_app(experiment: Path) -> ClientApp:
 def _course(path: Path, settings: RunSettings) -> Course:
     experiment = read_experiment(path, settings)
     table = load(experiment, settings.data, "the run's configuration: data")
-    return Course(experiment, settings, plan(experiment, table), roster(experiment, settings, table))
+    names = roster(experiment, settings, table)
+    agreed, keys = fingerprint(experiment, names), Path(settings.keys).expanduser()
+    root = root_rows(experiment, build(experiment, table)) if experiment.root.size else None
+    securing = Securing.of(experiment, agreed, names, keys, passphrase())
+    return Course(experiment, plan(experiment, table), names, securing, root)

@@ -1,6 +1,6 @@
-"""The server's folder: checkpoint, log, result.
+"""The server's folder: checkpoint, sessions, log, result.
 
-    STATE/checkpoint.bin  log.jsonl  model.safetensors  result.json
+    STATE/checkpoint.bin  auth.bin  log.jsonl  model.safetensors  result.json      the first two of mode 0600
 
 Laws: a kill -9 at any moment leaves each file whole. A run that did not end leaves its checkpoint, and the next `flwr run`
 with the same experiment goes on from it; a run that ended leaves none, and the next begins anew.
@@ -8,10 +8,10 @@ with the same experiment goes on from it; a run that ended leaves none, and the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from wardround.drivers.store.rundir import write_atomic
+from wardround.drivers.store.keys import write_private
 from wardround.errors import DecodeError, UsageError
 from wardround.wire import decode, encode, message
 
@@ -23,7 +23,7 @@ class Saved:
 
     run: str
     agreed: str
-    machine: bytes
+    machine: bytes = field(repr=False)
     log_bytes: int
 
 
@@ -51,6 +51,10 @@ class Keep:
     def checkpoint(self) -> Path:
         return self.path / "checkpoint.bin"
 
+    @property
+    def sessions(self) -> Path:
+        return self.path / "auth.bin"
+
     def load(self, agreed: str) -> Saved | None:
         """The checkpoint of a run that did not end.
 
@@ -71,7 +75,15 @@ class Keep:
 
     def save(self, saved: Saved) -> None:
         """Replace the checkpoint; on the disk when this returns."""
-        write_atomic(self.checkpoint, encode(saved))
+        write_private(self.checkpoint, encode(saved))
+
+    def load_sessions(self) -> bytes | None:
+        """Layer 1's sessions, which outlive a run."""
+        return self.sessions.read_bytes() if self.sessions.exists() else None
+
+    def save_sessions(self, data: bytes) -> None:
+        """Replace the sessions; on the disk when this returns."""
+        write_private(self.sessions, data)
 
     def forget(self) -> None:
         """The run is over: the next one begins anew."""

@@ -18,10 +18,11 @@ from wardround.drivers.strategies import full
 from wardround.drivers.world import build
 from wardround.errors import ConfigError, UsageError
 from wardround.rng import stream
-from wardround.secagg.choice import PlainSum
+from wardround.secagg.choice import PairwiseSum, PlainSum
 from wardround.traffic.table import Table
 
 S = TypeVar("S")
+NOBODY = -1  # no client
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class RunSettings:
         gateways: names of the clients, separated by commas, each with data of its own; empty: those that [partition] deals to.
         state: the server's folder for checkpoint, log and result, seen from where the SuperLink was started.
         data: the server's data folder, for sources that read files: it takes the columns and labels from there.
+        keys: the server's key folder (`wardround keys` makes it), seen from where the SuperLink was started.
         wait_for: nodes that must be there before the first exchange; 0: [participation] minimum.
         gather_s: the run fails after so many seconds without enough nodes; the next one goes on.
         deadline_s: seconds an exchange waits for replies.
@@ -43,6 +45,7 @@ class RunSettings:
     gateways: str = ""
     state: str = "wardround-state"
     data: str = ""
+    keys: str = "keys"
     wait_for: int = 0
     gather_s: float = 300.0
     deadline_s: float = 120.0
@@ -67,13 +70,29 @@ class NodeSettings:
 
     Attributes:
         partition_id: which client this node is, counted from 0.
+        member: in its place, the name of a party of the committee that is no client (a registrar, a regulator).
         data: this site's data folder, for sources that read files.
-        state: a folder of this site: what the client must remember survives a restart of the SuperNode and of the run there.
+        state: a folder of this site: what the node must remember survives a restart of the SuperNode and of the run there.
+            Under [auth] and [secagg] it holds secrets, and without it the node takes no part.
+        keys: this site's key folder, where `wardround enrol` left its identity.
     """
 
-    partition_id: int
+    partition_id: int = NOBODY
+    member: str = ""
     data: str = ""
     state: str = ""
+    keys: str = ""
+
+
+def read_node(config: Mapping[str, Any], where: str) -> NodeSettings:
+    """A node's settings.
+
+    Raises:
+        ConfigError: as ``read_settings``; the node does not say who it is.
+    """
+    if "partition-id" not in config and not config.get("member"):
+        raise ConfigError(f'{where}: partition-id is missing; for example --node-config "partition-id=0"')
+    return read_settings(NodeSettings, config, where)
 
 
 def read_settings(cls: type[S], config: Mapping[str, Any], where: str) -> S:
@@ -86,8 +105,6 @@ def read_settings(cls: type[S], config: Mapping[str, Any], where: str) -> S:
     for spec in dataclasses.fields(cls):  # type: ignore[arg-type]
         key, wanted = spec.name.replace("_", "-"), {"str": str, "int": int, "float": float}[str(spec.type)]
         if key not in config:
-            if spec.default is dataclasses.MISSING:
-                raise ConfigError(f'{where}: {key} is missing; for example --node-config "{key}=0"')
             continue
         value = config[key]
         if wanted is float and type(value) is int:
@@ -113,22 +130,25 @@ def read_experiment(path: Path, settings: RunSettings) -> Experiment:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}; put the experiment's TOML file into the app") from error
     experiment = parse(override(text, settings.set.split(), path.name), full(), path.name)
-    if not isinstance(experiment.secagg, PlainSum):
+    if isinstance(experiment.secagg, PairwiseSum):
         raise ConfigError(
-            f'{path.name}: [secagg] use = "{experiment.secagg.name}" does not run over Flower: its messages among committee and '
-            f'clients need more exchanges than this driver has; set [secagg] use = "plain" (the server then sees each update)'
+            f'{path.name}: [secagg] use = "pairwise" is a benchmark baseline without signed keys: use = "lattice"'
         )
-    if not isinstance(experiment.auth, NoAuth):
+    if not isinstance(experiment.auth, NoAuth) and experiment.auth.revoke:
         raise ConfigError(
-            f"{path.name}: [auth] does not run over Flower yet, so clients are who the SuperLink says they are: run over NATS "
-            f'(wardround serve), or say so in the file with [auth] use = "none"'
+            f"{path.name}: [auth] revoke is a scenario for simulations: use wardround registry revoke NAME"
         )
-    if experiment.rule.needs:
+    if experiment.asynchronous.buffer:
         raise ConfigError(
-            f"{path.name}: [rule] {experiment.rule.name} needs a root set at the server, which this driver does not give it: "
-            f"run over NATS (wardround serve), or choose another rule and leave [root] away"
+            f"{path.name}: [asynchronous] takes up each gateway as soon as it is ready, Flower's exchanges end together: "
+            f"run over NATS (wardround serve), or set buffer = 0"
         )
     return experiment
+
+
+def careful(experiment: Experiment) -> bool:
+    """Whether keys are in play: then everything is on the disk before anybody hears of it, and nothing is in Flower's Context."""
+    return not isinstance(experiment.auth, NoAuth) or not isinstance(experiment.secagg, PlainSum)
 
 
 def load(experiment: Experiment, folder: str, where: str) -> Table:

@@ -6,28 +6,17 @@ table is kept.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 from wardround.config import Experiment, dump, parse
 from wardround.drivers.flower.settings import NodeSettings, RunSettings, load
-from wardround.drivers.site import FittingEngine, OwnRows, cut, maker
+from wardround.drivers.site import FittingEngine, Site, cut, maker
 from wardround.drivers.strategies import full
 from wardround.drivers.world import World, build, plan
 from wardround.errors import UsageError
-from wardround.federation.plan import Plan
 from wardround.rng import stream
 from wardround.traffic.split import Split
 from wardround.traffic.table import Table
-
-
-@dataclass(frozen=True, eq=False)
-class Site:
-    """What a client's machine works with."""
-
-    plan: Plan
-    rows: OwnRows
-    engine: FittingEngine
 
 
 def site(experiment: Experiment, run: RunSettings, node: NodeSettings) -> Site:
@@ -49,6 +38,15 @@ def site(experiment: Experiment, run: RunSettings, node: NodeSettings) -> Site:
         rows = cut(table, world.shares[index].train, world.shares[index].validation)
     agreed = plan(experiment, table)
     return Site(agreed, rows, FittingEngine(maker(experiment.model, experiment.training, agreed.classes)))
+
+
+def names(experiment: Experiment, run: RunSettings, node: NodeSettings) -> tuple[str, ...]:
+    """The clients' names as the node finds them; where the run names none, the partition of its data does.
+
+    Raises:
+        UsageError: the data folder is not named. DataError: the data cannot be used.
+    """
+    return run.names or _lab(dump(experiment), node.data).names
 
 
 def _check(index: int, clients: int) -> None:

@@ -25,9 +25,10 @@ from pathlib import Path
 from wardround.auth.broadcast import open_body
 from wardround.auth.credential import Anchor, Descriptor
 from wardround.auth.device_end import DeviceEnd
+from wardround.auth.handshake.gate import Limits
 from wardround.auth.identity import ServerIdentity
 from wardround.auth.roster import Roster, RosterBytes
-from wardround.auth.server_end import ServerEnd
+from wardround.auth.server_end import SERVED, ServerEnd
 from wardround.auth.trust import State
 from wardround.crypto import kdf, labels
 from wardround.drivers.store.registrar import read_export
@@ -100,10 +101,17 @@ class Papers:
 
 
 class ServerGuard:
-    """The coordinator's end. ``save`` puts its bytes on the disk; ``noted``: a device authenticated for the first time here."""
+    """The coordinator's end. ``save`` puts its bytes on the disk; ``limits``: what a slow transport needs otherwise."""
 
     def __init__(
-        self, papers: Papers, run: str, stored: bytes | None, save: Callable[[bytes], None], emit: Emit
+        self,
+        papers: Papers,
+        run: str,
+        stored: bytes | None,
+        save: Callable[[bytes], None],
+        emit: Emit,
+        *,
+        limits: Limits = SERVED,
     ) -> None:
         self._papers, self._save, self._emit = papers, save, emit
         export = papers.read()
@@ -117,9 +125,9 @@ class ServerGuard:
             time.time_ns() // 1_000_000,
         )  # behind all that was announced before
         if stored is None:
-            self.end = ServerEnd.begin(papers.identity, roster, course, os.urandom)
+            self.end = ServerEnd.begin(papers.identity, roster, course, os.urandom, limits)
         else:
-            self.end = _resumed(papers, roster, course, stored)
+            self.end = _resumed(papers, roster, course, stored, limits)
         self._bodies: dict[bytes, Sealed] = {}
         self._turn = -1
         self._invited: dict[str, float] = {}
@@ -149,6 +157,10 @@ class ServerGuard:
         if now - self._invited.get(peer, -INVITE_S) < INVITE_S:
             return None
         self._invited[peer] = now
+        return self.invite()
+
+    def invite(self) -> Invitation:
+        """What invites anybody to authenticate."""
         return Invitation(self._descriptor)
 
     def knock(self, peer: str, data: bytes) -> tuple[KnockReply, bool]:
@@ -330,9 +342,9 @@ class DeviceGuard:
         return record
 
 
-def _resumed(papers: Papers, roster: Roster, course: tuple[str, int, int], stored: bytes) -> ServerEnd:
+def _resumed(papers: Papers, roster: Roster, course: tuple[str, int, int], stored: bytes, limits: Limits) -> ServerEnd:
     try:
-        return ServerEnd.resume(papers.identity, roster, course, stored, os.urandom)
+        return ServerEnd.resume(papers.identity, roster, course, stored, os.urandom, limits=limits)
     except RemoteProtocolError as error:
         raise UsageError(f"{papers.export}: {error}: put the registrar's newest export there") from error
 

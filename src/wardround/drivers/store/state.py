@@ -1,7 +1,7 @@
 """State as bytes in SQLite, on the disk when ``save`` returns: what a coordinator or a gateway must not lose.
 
 WAL with synchronous=FULL syncs the log at each commit, so a kill -9 or a power cut leaves the old value or the new one.
-One process owns a state folder: a lock file says so. Threads take turns.
+One process owns a state folder: a lock file says so. Threads take turns. All files have mode 0600: secrets lie here.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ import fcntl
 import os
 import sqlite3
 import threading
+import time
 from pathlib import Path
 
 from wardround.errors import UsageError
+
+LOOK_S = 0.05
 
 
 class DiskError(Exception):
@@ -20,27 +23,26 @@ class DiskError(Exception):
 
 
 class State:
-    """Named byte strings in ``folder``/state.db.
+    """Named byte strings in ``folder``/state.db; ``wait_s``: another process that uses the folder is waited for so long.
 
     Raises:
         UsageError: the folder cannot be written, or another process owns it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, wait_s: float = 0.0) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            os.close(
+                os.open(folder / "state.db", os.O_RDWR | os.O_CREAT, 0o600)
+            )  # SQLite's other files follow its mode
         except OSError as error:
             raise UsageError(
                 f"the state folder {folder} cannot be written: {error}; choose another with --state"
             ) from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        if not self._owned(time.monotonic() + wait_s):
             os.close(self._lock)
-            raise UsageError(
-                f"another wardround process uses {folder}: stop it, or choose another folder with --state"
-            ) from error
+            raise UsageError(f"another wardround process uses {folder}: stop it, or choose another folder with --state")
         self._turn = threading.Lock()
         self._db = sqlite3.connect(folder / "state.db", isolation_level=None, check_same_thread=False)
         try:
@@ -81,6 +83,17 @@ class State:
                 )
         except sqlite3.OperationalError as error:
             raise DiskError(str(error)) from error
+
+    def _owned(self, end: float) -> bool:
+        while True:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                if time.monotonic() >= end:
+                    return False
+                time.sleep(LOOK_S)
+            else:
+                return True
 
     def close(self) -> None:
         self._db.close()
