@@ -33,8 +33,8 @@ from wardround.auth.signed_update import SignedPayload, Statement
 from wardround.auth.suites import SUITES
 from wardround.auth.trust import Standing, Verdict
 from wardround.drivers.parties.secured import Invitation, KnockReply
+from wardround.drivers.store.export import RosterExport
 from wardround.drivers.store.member_keys import IdentityBytes, PendingBytes, ServerPublic
-from wardround.drivers.store.registrar import RosterExport
 from wardround.errors import DecodeError, ProtocolError
 from wardround.wire import decode, encode
 

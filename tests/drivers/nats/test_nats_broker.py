@@ -14,7 +14,6 @@ from typing import Any
 
 import nats
 import pytest
-from nats.aio.client import Client as Connection
 
 from wardround.drivers.nats import brokerconfig
 from wardround.drivers.nats.broker import PrivateBroker
@@ -22,7 +21,7 @@ from wardround.drivers.nats.brokerconfig import Listen
 from wardround.drivers.nats.envelope import PART_BYTES, Notice, Part, Presence, answer_parts, digest_of
 from wardround.drivers.nats.hub import Hub
 from wardround.drivers.nats.keys import KeyFolder, make, new_key
-from wardround.drivers.nats.link import LinkError, connect, request
+from wardround.drivers.nats.link import Line, LinkError, connect, request
 from wardround.drivers.nats.spoke import Spoke
 from wardround.drivers.parties.names import token
 from wardround.errors import UsageError
@@ -58,7 +57,7 @@ class Place:
     def start(self) -> None:
         self.broker.start(self.keys, self.keys.roster(), TOKENS)
 
-    async def gateway(self, owner: str) -> Connection:
+    async def gateway(self, owner: str) -> Line:
         return await connect(self.servers, self.keys, owner, nothing)
 
 
@@ -372,3 +371,24 @@ def test_a_damaged_body_is_refused(place: Place) -> None:
 def test_parts_carry_their_place() -> None:
     with pytest.raises(ValueError, match="part 2 of 2"):
         Part("r", 1, b"d" * 32, 2, 2, b"")
+
+
+def test_who_waits_for_a_broker_that_dies_is_told_at_once(tmp_path: Path) -> None:
+    """Not after the time-out: a killed coordinator takes its broker along, and gateways should not sleep through its return."""
+    place = Place(tmp_path)
+    place.start()
+
+    async def go() -> None:
+        line = await place.gateway(TOKENS[0])
+        os.kill(place.broker.pid, signal.SIGSTOP)  # it takes the question and never answers
+        asked = asyncio.ensure_future(request(line, "last", within=3600.0))
+        await asyncio.sleep(0)
+        os.kill(place.broker.pid, signal.SIGKILL)
+        with pytest.raises(LinkError, match="the broker went away"):
+            await asked
+        await line.close()
+
+    try:
+        asyncio.run(asyncio.wait_for(go(), 60))
+    finally:
+        place.broker.stop()

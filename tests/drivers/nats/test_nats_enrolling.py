@@ -14,13 +14,13 @@ from wardround.auth.suites import SUITES
 from wardround.auth.trust import Turn
 from wardround.drivers.nats import provisioning
 from wardround.drivers.nats.enrolling import Place, server_key
-from wardround.drivers.nats.keys import KeyFolder
-from wardround.drivers.nats.provisioning import Asked, Enrol, answered, enrol, keys, public_keys
-from wardround.drivers.parties.identities import EXPORT
+from wardround.drivers.nats.keys import KeyFolder, public_keys
+from wardround.drivers.nats.provisioning import Asked, Enrol, answered, enrol, keys
 from wardround.drivers.parties.names import COORDINATOR
 from wardround.drivers.store.administering import Office
+from wardround.drivers.store.export import ANCHOR, EXPORT, read_anchor, read_export
 from wardround.drivers.store.member_keys import read_identity, read_server_key
-from wardround.drivers.store.registrar import ANCHOR, Registrar, Wish, read_anchor, read_export
+from wardround.drivers.store.registrar import Registrar, Wish
 from wardround.errors import AuthError, UsageError
 from wardround.wire import encode
 

@@ -20,10 +20,10 @@ from wardround.crypto import kdf, labels
 from wardround.crypto.sign import ML_DSA_65
 from wardround.drivers.nats.enrolling import Lab, Place
 from wardround.drivers.nats.keys import KeyFolder
-from wardround.drivers.parties.identities import EXPORT
 from wardround.drivers.parties.secured import Authenticated, DeviceGuard, Invitation, KnockReply, Papers, ServerGuard
+from wardround.drivers.store.export import ANCHOR, EXPORT, read_anchor
 from wardround.drivers.store.member_keys import read_server_key
-from wardround.drivers.store.registrar import ANCHOR, Registrar, act, read_anchor
+from wardround.drivers.store.registrar import Registrar, act
 from wardround.drivers.store.state import DiskError
 from wardround.errors import AuthError, ProtocolError, RemoteProtocolError, UsageError
 from wardround.events import Event

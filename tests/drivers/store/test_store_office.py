@@ -13,8 +13,9 @@ from wardround.auth.suites import SUITES
 from wardround.cli.commands import build
 from wardround.drivers.nats.provisioning import Asked, Enrol, keys
 from wardround.drivers.store.administering import Office
+from wardround.drivers.store.export import ANCHOR, read_anchor
 from wardround.drivers.store.member_keys import read_identity
-from wardround.drivers.store.registrar import ANCHOR, Registrar, Wish, read_anchor
+from wardround.drivers.store.registrar import Registrar, Wish
 from wardround.errors import DataError, UsageError
 
 WORD = "correct horse battery"

@@ -86,7 +86,7 @@ class Agent:
                 except (LinkError, DiskError) as error:
                     self.tally.retries += 1
                     self.emit(Note("gateway.retry", f"turn {notice.turn}: {error}; again in {wait:.1f} s"))
-                    await asyncio.sleep(wait)
+                    await self.spoke.rest(wait)
                     wait = min(2 * wait, LONGEST_WAIT_S)
                 except RemoteProtocolError as error:
                     self.tally.refused += 1

@@ -18,7 +18,8 @@ from wardround.auth.credential import FOREVER, Anchor
 from wardround.auth.enrolment import Enrolment, Token
 from wardround.auth.suites import Suite
 from wardround.drivers.nats.keys import KeyFolder, keep_seed, new_key, public_of
-from wardround.drivers.parties.identities import EXPORT, enrolled
+from wardround.drivers.parties.identities import enrolled
+from wardround.drivers.store.export import ANCHOR, EXPORT, read_anchor
 from wardround.drivers.store.member_keys import (
     ANSWER,
     REQUEST,
@@ -32,7 +33,7 @@ from wardround.drivers.store.member_keys import (
     write_identity,
     write_pending,
 )
-from wardround.drivers.store.registrar import ANCHOR, Registrar, Wish, act, read_anchor
+from wardround.drivers.store.registrar import Registrar, Wish, act
 from wardround.drivers.store.registry import Registry
 from wardround.drivers.store.rundir import write_atomic
 from wardround.errors import RemoteProtocolError, UsageError

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import nats
-from nats.aio.client import Client as Connection
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import PubAck, StreamConfig
@@ -26,7 +25,7 @@ from nats.js.errors import BadRequestError, NotFoundError
 from wardround.drivers.nats.brokerconfig import ANSWERS, ASKS, BODIES
 from wardround.drivers.nats.envelope import Assembly, Notice, Part, Presence, digest_of, split
 from wardround.drivers.nats.keys import KeyFolder
-from wardround.drivers.nats.link import LinkError, connect
+from wardround.drivers.nats.link import Line, LinkError, connect, while_up
 from wardround.drivers.nats.port import Reply
 from wardround.drivers.parties.names import COORDINATOR
 from wardround.drivers.parties.secured import ServerGuard
@@ -90,7 +89,7 @@ class Hub:
         self._guard = guard
         self._due: dict[str, bytes] = {}  # each peer's body of the open turn: told again where it authenticates anew
         self._claims: dict[str, tuple[int, float]] = {}
-        self._connection: Connection | None = None
+        self._connection: Line | None = None
         self.refused = 0
 
     async def open(self, servers: list[str], keys: KeyFolder) -> None:
@@ -278,8 +277,12 @@ class Hub:
 
     async def _gather(self, messages: Sequence[tuple[str, bytes]]) -> list[PubAck]:
         """Publish all and wait until JetStream has stored each."""
-        js = self._js
-        return await asyncio.gather(*[js.publish(subject, data) for subject, data in messages])
+        js, connection = self._js, self._connection
+
+        async def all_of_them() -> list[PubAck]:
+            return await asyncio.gather(*[js.publish(subject, data) for subject, data in messages])
+
+        return await while_up(connection, all_of_them()) if connection else []
 
     def _later(self, work: Coroutine[Any, Any, object]) -> None:
         """Tidy up while gateways work: nothing depends on it."""

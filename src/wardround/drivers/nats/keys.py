@@ -14,13 +14,14 @@ import ipaddress
 import json
 import os
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wardround.drivers.parties.names import COORDINATOR, token
+from wardround.drivers.store.export import ANCHOR, EXPORT, read_anchor, read_export
 from wardround.drivers.store.rundir import to_json, write_atomic
 from wardround.errors import UsageError
 
@@ -122,6 +123,21 @@ def make(folder: KeyFolder, gateways: Sequence[str], hosts: Sequence[str], membe
             made.append(folder.seed_file(owner))
     write_atomic(folder.path / "roster.json", to_json(roster))
     return made
+
+
+def public_keys(folder: KeyFolder, owners: Mapping[str, str]) -> dict[str, str]:
+    """Public keys towards the broker by owner: those made here, and those that came with enrolments (``owners`` by name).
+
+    Raises:
+        UsageError: the registrar's export cannot be read.
+    """
+    known = folder.roster() if (folder.path / "roster.json").exists() else {}
+    if (folder.path / EXPORT).exists():
+        packed, _, _ = read_export(folder.path / EXPORT, read_anchor(folder.path / ANCHOR))
+        known |= {
+            owners[e.name]: e.broker for e in packed.entries if e.broker and e.name in owners and e.state != "revoked"
+        }
+    return known
 
 
 def new_key() -> tuple[str, str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 import nats
 from nats.aio.client import Client as Connection
@@ -18,19 +19,33 @@ logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it remarks on every T
 RECONNECT_S = 0.2
 ANSWER_S = 5.0
 Callback = Callable[[], Awaitable[None]]
+T = TypeVar("T")
 
 
 class LinkError(Exception):
     """The broker is away or did not do what was asked: worth trying again."""
 
 
-async def connect(servers: list[str], keys: KeyFolder, owner: str, on_back: Callback) -> Connection:
+class Line(Connection):
+    """A connection that says when it was lost: who waits for an answer over it need not wait for the time-out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost = asyncio.Event()
+
+    async def was_lost(self) -> None:
+        self.lost.set()
+        self.lost = asyncio.Event()
+
+
+async def connect(servers: list[str], keys: KeyFolder, owner: str, on_back: Callback) -> Line:
     """A connection as ``owner`` that reconnects for ever; ``on_back`` runs after each reconnect.
 
     Raises:
         UsageError: a key is missing, or the broker refuses it.
         LinkError: no broker answers yet.
     """
+    connection = Line()
     options: dict[str, Any] = {
         "servers": servers,
         "nkeys_seed_str": keys.seed(owner),
@@ -40,11 +55,11 @@ async def connect(servers: list[str], keys: KeyFolder, owner: str, on_back: Call
         "max_reconnect_attempts": -1,
         "connect_timeout": 2,
         "reconnected_cb": on_back,
+        "disconnected_cb": connection.was_lost,
         "error_cb": _quiet,
         "ping_interval": 10,
         "max_outstanding_pings": 2,
     }
-    connection = Connection()
     try:
         await connection.connect(**{**options, "max_reconnect_attempts": -1, "allow_reconnect": False})
     except nats.errors.Error as error:
@@ -59,7 +74,7 @@ async def connect(servers: list[str], keys: KeyFolder, owner: str, on_back: Call
     return connection
 
 
-async def request(connection: Connection, subject: str, data: bytes = b"", within: float = ANSWER_S) -> Msg:
+async def request(connection: Line, subject: str, data: bytes = b"", within: float = ANSWER_S) -> Msg:
     """One request, one answer.
 
     Raises:
@@ -68,9 +83,26 @@ async def request(connection: Connection, subject: str, data: bytes = b"", withi
     if not connection.is_connected:
         raise LinkError(f"{subject}: the broker is away")
     try:
-        return await connection.request(subject, data, timeout=within)
+        return await while_up(connection, connection.request(subject, data, timeout=within))
     except (nats.errors.Error, TimeoutError, OSError) as error:
         raise LinkError(f"{subject}: {type(error).__name__}") from error
+
+
+async def while_up(connection: Line, work: Coroutine[Any, Any, T]) -> T:
+    """What ``work`` gives; its answer is not waited for once the connection that it was asked over is gone.
+
+    Raises:
+        LinkError: the broker went away meanwhile.
+    """
+    asked, lost = asyncio.ensure_future(work), asyncio.ensure_future(connection.lost.wait())
+    try:
+        await asyncio.wait({asked, lost}, return_when=asyncio.FIRST_COMPLETED)
+        if not asked.done():
+            raise LinkError("the broker went away")
+        return asked.result()
+    finally:
+        for each in (asked, lost):
+            each.cancel()
 
 
 def found(message: Msg) -> bytes | None:

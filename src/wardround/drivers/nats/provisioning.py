@@ -14,10 +14,10 @@ from wardround.drivers.nats import leaf
 from wardround.drivers.nats.brokerconfig import accounts
 from wardround.drivers.nats.deployment import Federation, load, read, roster
 from wardround.drivers.nats.enrolling import Lab, Place, answer, server_key
-from wardround.drivers.nats.keys import KeyFolder, make
-from wardround.drivers.parties.identities import EXPORT
+from wardround.drivers.nats.keys import KeyFolder, make, public_keys
 from wardround.drivers.parties.names import COORDINATOR, SEAT, peers, seats, signs
-from wardround.drivers.store.registrar import ANCHOR, Registrar, read_anchor, read_export
+from wardround.drivers.store.export import ANCHOR, read_anchor
+from wardround.drivers.store.registrar import Registrar
 from wardround.errors import UsageError
 from wardround.secagg.parameters import Lattice
 
@@ -128,21 +128,6 @@ def answered(registrar: Path, request: str, passphrase: str = "") -> Iterator[st
     with closing(office.open(passphrase)) as registry:
         yield answer(registry, request)
         office.export(registry)
-
-
-def public_keys(folder: KeyFolder, owners: Mapping[str, str]) -> dict[str, str]:
-    """Public keys towards the broker by owner: those made here, and those that came with enrolments (``owners`` by name).
-
-    Raises:
-        UsageError: the registrar's export cannot be read.
-    """
-    known = folder.roster() if (folder.path / "roster.json").exists() else {}
-    if (folder.path / EXPORT).exists():
-        packed, _, _ = read_export(folder.path / EXPORT, read_anchor(folder.path / ANCHOR))
-        known |= {
-            owners[e.name]: e.broker for e in packed.entries if e.broker and e.name in owners and e.state != "revoked"
-        }
-    return known
 
 
 def enrolled_owners(federation: Federation, names: Sequence[str]) -> dict[str, str]:

@@ -21,10 +21,9 @@ from wardround.drivers.nats.brokerconfig import Listen
 from wardround.drivers.nats.coordinator import Coordinator, Patience
 from wardround.drivers.nats.deployment import Federation, fingerprint, load, read, roster
 from wardround.drivers.nats.hub import Holding, Hub
-from wardround.drivers.nats.keys import KeyFolder
+from wardround.drivers.nats.keys import KeyFolder, public_keys
 from wardround.drivers.nats.link import LinkError
 from wardround.drivers.nats.log import PatientLog
-from wardround.drivers.nats.provisioning import public_keys
 from wardround.drivers.parties.identities import papers, passphrase
 from wardround.drivers.parties.machines import Course
 from wardround.drivers.parties.names import peers, signs

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import replace
 
 import nats
-from nats.aio.client import Client as Connection
 from nats.aio.msg import Msg
 
 from wardround.drivers.nats.envelope import Notice, Presence, answer_parts, join
 from wardround.drivers.nats.keys import KeyFolder
-from wardround.drivers.nats.link import LinkError, connect, found, request, stored
+from wardround.drivers.nats.link import Line, LinkError, connect, found, request, stored
 from wardround.drivers.parties.secured import DeviceGuard, Invitation, KnockReply
 from wardround.drivers.store.state import DiskError
 from wardround.errors import RemoteProtocolError
@@ -31,9 +31,10 @@ class Spoke:
     def __init__(self, owner: str, guard: DeviceGuard | None = None) -> None:
         self._owner, self._guard = owner, guard
         self._knocking = asyncio.Lock()
-        self._connection: Connection | None = None
+        self._connection: Line | None = None
         self._newest: Notice | None = None
         self._news = asyncio.Event()
+        self._back = asyncio.Event()
         self._catching_up: asyncio.Task[None] | None = None
         self.refused = 0
         self._trips: deque[float] = deque(maxlen=TRIPS)  # what a round trip took lately
@@ -67,6 +68,12 @@ class Spoke:
             await self._news.wait()
         notice, self._newest = self._newest, None
         return notice
+
+    async def rest(self, seconds: float) -> None:
+        """Wait before another try; less where the connection comes back before."""
+        self._back.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._back.wait(), seconds)
 
     def superseded(self, notice: Notice) -> bool:
         """Is there a newer notice of another turn or run?"""
@@ -135,7 +142,7 @@ class Spoke:
             return
 
     @property
-    def _nats(self) -> Connection:
+    def _nats(self) -> Line:
         if self._connection is None:
             raise LinkError("not connected")
         return self._connection
@@ -159,6 +166,7 @@ class Spoke:
                 self._guard.failed(error)
 
     async def _on_back(self) -> None:
+        self._back.set()
         self._catching_up = asyncio.get_running_loop().create_task(self._catch_up())
 
     async def _catch_up(self) -> None:

@@ -13,11 +13,10 @@ from pathlib import Path
 
 from wardround.auth.device_end import DeviceEnd
 from wardround.drivers.parties.secured import Papers
+from wardround.drivers.store.export import ANCHOR, EXPORT, read_anchor
 from wardround.drivers.store.member_keys import Gateway, read_identity, read_server_key
-from wardround.drivers.store.registrar import ANCHOR, read_anchor
 from wardround.errors import UsageError
 
-EXPORT = "roster.export"
 SERVER_KEY = "server.key"
 
 

@@ -31,7 +31,7 @@ from wardround.auth.roster import Roster, RosterBytes
 from wardround.auth.server_end import SERVED, ServerEnd
 from wardround.auth.trust import State
 from wardround.crypto import kdf, labels
-from wardround.drivers.store.registrar import read_export
+from wardround.drivers.store.export import read_export
 from wardround.drivers.store.state import DiskError
 from wardround.errors import AuthError, LocalProtocolError, RemoteProtocolError, UsageError, WardroundError
 from wardround.events import Emit, Note

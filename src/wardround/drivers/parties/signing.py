@@ -14,7 +14,7 @@ from pathlib import Path
 from wardround.auth.signers import open_signers
 from wardround.drivers.parties.identities import enrolled
 from wardround.drivers.parties.names import COORDINATOR, Seat
-from wardround.drivers.store.registrar import ANCHOR, SIGNERS, read_anchor
+from wardround.drivers.store.export import ANCHOR, SIGNERS, read_anchor
 from wardround.errors import RemoteProtocolError, UsageError
 from wardround.secagg.keys import Signer
 from wardround.secagg.messages import Roster, RosterEntry

@@ -13,9 +13,10 @@ from wardround.auth.choice import OF_SUITE
 from wardround.auth.credential import FOREVER
 from wardround.auth.suites import SUITES
 from wardround.auth.trust import Turn, Verdict
+from wardround.drivers.store.export import ANCHOR
 from wardround.drivers.store.keys import write_private
 from wardround.drivers.store.member_keys import server_public
-from wardround.drivers.store.registrar import ANCHOR, Registrar, Wish, act
+from wardround.drivers.store.registrar import Registrar, Wish, act
 from wardround.drivers.store.registry import Registry
 from wardround.drivers.store.registry_audit import Head
 from wardround.drivers.store.registry_rows import Device

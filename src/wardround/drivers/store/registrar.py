@@ -19,33 +19,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wardround.auth.credential import FOREVER, Anchor, Descriptor, Issuer, of_federation, open_roster, sign, verify
+from wardround.auth.credential import FOREVER, Anchor, Issuer, sign
 from wardround.auth.enrolment import Issuing
-from wardround.auth.roster import RosterBytes
 from wardround.auth.suites import Suite
 from wardround.crypto.kem import X_WING, Entropy
 from wardround.crypto.sign import COMPOSITE, ML_DSA_87
-from wardround.drivers.store.keys import read_private, read_secret, write_private, write_secret
+from wardround.drivers.store.export import ANCHOR, SIGNERS, RosterExport, read_anchor
+from wardround.drivers.store.keys import read_secret, write_private, write_secret
 from wardround.drivers.store.registry import Registry
 from wardround.drivers.store.registry_rows import Act
 from wardround.drivers.store.registry_tables import connect
 from wardround.drivers.store.rundir import to_json, write_atomic
-from wardround.errors import DecodeError, RemoteProtocolError, UsageError
-from wardround.wire import decode, encode, message
+from wardround.errors import UsageError
+from wardround.wire import encode
 
-ANCHOR = "federation.anchor"
-SIGNERS = "signers.roster"
 ROOT, ISSUER, ENROLMENT = "root.key", "issuer.key", "enrolment.key"
 FEDERATION_BYTES = 16
-
-
-@message(0x4723)
-@dataclass(frozen=True)
-class RosterExport:
-    """What the registrar gives the coordinator: the signed roster (secret: it holds the psks) and the signed server key."""
-
-    roster: bytes = field(repr=False)
-    descriptor: bytes
 
 
 @dataclass(frozen=True)
@@ -61,36 +50,6 @@ class Wish:
 def act() -> Act:
     """Who acts now: the operating system's user, for the audit log."""
     return Act(os.environ.get("SUDO_USER") or os.environ.get("USER") or f"uid {os.getuid()}", time.time())
-
-
-def read_anchor(path: Path) -> Anchor:
-    """A federation's anchor file; the root's signature in it is checked.
-
-    Raises:
-        UsageError: it is missing or damaged.
-    """
-    try:
-        anchor = decode(path.read_bytes(), Anchor)
-    except (OSError, DecodeError) as error:
-        raise UsageError(f"{path} is not a federation's anchor ({error}); the registrar gives it out") from error
-    anchor.issued_by()
-    return anchor
-
-
-def read_export(path: Path, anchor: Anchor) -> tuple[RosterBytes, Descriptor, bytes]:
-    """(roster, server key, the server key as signed) of an export; both signatures are checked.
-
-    Raises:
-        UsageError: it is missing, others may read it, it is damaged, another federation's, or no server key is published.
-    """
-    try:
-        packed = decode(read_private(path), RosterExport)
-        if not packed.descriptor:
-            raise UsageError(f"{path} names no server key: wardround registry publish KEY, then export again")
-        found = of_federation(verify(anchor.issued_by().verifier, packed.descriptor, Descriptor), anchor.federation)
-        return open_roster(anchor, packed.roster), found, packed.descriptor
-    except RemoteProtocolError as error:
-        raise UsageError(f"{path} is not an export of this federation's registrar: {error}") from error
 
 
 @dataclass(frozen=True)
