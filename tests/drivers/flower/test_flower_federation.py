@@ -337,3 +337,9 @@ def test_what_a_node_sends_in_place_of_an_answer(tmp_path: Path) -> None:
     assert len(missing) == 4
     assert all(len(text) < 400 for text in missing)
     assert any(isinstance(event, e.RoundFailed) and event.round == 1 for event in lab.events())
+
+
+def test_a_rule_with_a_root_set_is_the_simulation_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(StackedEngine, "chunk", 1)
+    lab = Lab(tmp_path, "root.size=40", "rule.use=fltrust", "rounds.count=2", "rounds.cohort_size=1")
+    assert far(lab.run(), lab.simulated(tmp_path)) < 1e-6
