@@ -334,7 +334,7 @@ def main() -> None:
             if str(seed) in place:
                 continue
             place[str(seed)] = RUNS[part](table, seed, *([category] if category else []))
-            record |= {"machine": machine(), "commit": commit()}
+            record |= {"machine": machine(), "commit": commit(), "roc_rates": list(ROC)}
             OUT.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
             print(part, category, seed, "done", flush=True)
 

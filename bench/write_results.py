@@ -22,6 +22,7 @@ from bench import (
     results_personal,
     results_robust,
     results_secure,
+    results_sites,
     results_transport,
 )
 
@@ -441,6 +442,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "asynchronous": lambda found: results_transport.asynchronous(found, _machine(found)),
     "capture": capture,
     "detect_quality": results_detect.quality,
+    "sites": results_sites.section,
     "detect_speed": results_detect.speed,
     "lab": results_lab.section,
     "netlab": results_lab.netlab,
