@@ -6,7 +6,7 @@ from detect_worlds import START, windows_of  # type: ignore[import-not-found]
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wardround.detect.drift import LARGE, SMALL, Drift, psi, score_psi, uniform
+from wardround.detect.drift import LARGE, SMALL, Drift, alarm_rates, noisy, psi, score_psi, uniform
 from wardround.detect.measures import Attack, Days, Rate, Told, by_group, timeline, tpr_at
 from wardround.detect.thresholds import counts
 from wardround.detect.vetting import LEAST, Sample, vet
@@ -79,6 +79,16 @@ def test_device_days_count_spans() -> None:
 
 
 # --- drift
+
+
+def test_a_noisy_type_is_named_and_chance_is_not() -> None:
+    types = ["pump"] * 1000 + ["camera"] * 1000 + ["lamp"] * 50
+    alarm = np.zeros(2050, dtype=np.bool_)
+    alarm[[*range(7), *range(1000, 1040), 2000]] = True
+    rates = alarm_rates(alarm, types)
+    assert list(rates) == ["", "camera", "lamp", "pump"]
+    assert (rates[""].hits, rates[""].n) == (48, 2050)
+    assert [type_ for type_, rate in rates.items() if noisy(rate, 0.005)] == ["", "camera"], "one of fifty is chance"
 
 
 def test_the_same_traffic_has_no_drift_and_another_has() -> None:

@@ -158,6 +158,7 @@ def calibrate(
     ),
 ) -> None:
     """Learn what is normal here: baselines by device type, thresholds from the site's own windows."""
+    from wardround.detect.drift import noisy
     from wardround.drivers.live import policy as operator
     from wardround.drivers.store import knowledge
 
@@ -173,6 +174,9 @@ def calibrate(
     if found.drift:
         worst = ", ".join(f"{name} {value:.2f}" for name, value in list(found.drift.items())[:6])
         typer.echo(f"  drift (PSI; below 0.1 none, from 0.25 large): {worst}")
+    for type_, rate in found.alarms.items():
+        much = ": above the budget" if noisy(rate, budget.rate) else ""
+        typer.echo(f"  alarms until now, {type_ or 'all devices'}: {rate.text} of a budget of {budget.rate:g}{much}")
 
 
 @models.command("list")

@@ -4,7 +4,8 @@
                   federation's inputs standard normal by construction, so the expected share of each of ten bins is known
                   (columns of few values are judged by the same bins, and look shifted more easily)
     scores        the same index of benign scores against the federation's counts
-    alarm rate    against the budget
+    alarm rate    of windows taken for normal, of all devices and of each type, against the budget: noisy where even the lower
+                  end of its 95 % interval lies above
 
 PSI = sum (a - e) ln(a / e); below 0.1 is no shift, from 0.25 on is large (the convention of credit scoring). A shifted site
 calibrates first and trains second.
@@ -18,7 +19,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from wardround.arrays import F32, F64
+from wardround.arrays import F32, F64, Bool
+from wardround.detect.measures import Rate, by_group
 
 BINS = 10
 SMALL, LARGE = 0.1, 0.25
@@ -32,6 +34,17 @@ def psi(actual: F64, expected: F64) -> float:
     a = np.maximum(actual, 0.5) / np.maximum(actual, 0.5).sum()
     e = np.maximum(expected, 0.5) / np.maximum(expected, 0.5).sum()
     return float(((a - e) * np.log(a / e)).sum())
+
+
+def alarm_rates(alarm: Bool, types: Sequence[str]) -> dict[str, Rate]:
+    """Rates of alarms among normal windows [n]: of all under "", and of each type of device, noisiest first."""
+    each = sorted(by_group(alarm, types).items(), key=lambda item: -item[1].hits / max(item[1].n, 1))
+    return {"": Rate(int(alarm.sum()), len(alarm)), **dict(each)}
+
+
+def noisy(rate: Rate, budget: float) -> bool:
+    """Does it alarm more often than ``budget`` allows, beyond chance?"""
+    return rate.interval[0] > budget
 
 
 def binned(values: F32) -> F64:

@@ -47,7 +47,9 @@ def site(tmp_path_factory: pytest.TempPathFactory, calm_capture: Path, attacked_
     folder = tmp_path_factory.mktemp("site")
     watched(calm_capture, folder)
     store = SiteStore(folder)
-    knowledge.calibrate(store, Budget(), 0)
+    found = knowledge.calibrate(store, Budget(), 0)
+    assert found.alarms[""].n == found.benign
+    assert sum(rate.n for type_, rate in found.alarms.items() if type_) == found.benign
     store.close()
     watched(attacked_capture, folder)
     return folder

@@ -17,6 +17,7 @@ from wardround.detect import calibration, drift, norms
 from wardround.detect.baseline import LEAST
 from wardround.detect.calibration import Entry, Normal
 from wardround.detect.detector import MODELS, Budget, Detector, Knowledge
+from wardround.detect.measures import Rate
 from wardround.detect.norms import Norms
 from wardround.detect.scorer import Scorer
 from wardround.detect.thresholds import Calibration, counts
@@ -42,7 +43,9 @@ class Calibrations:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What a calibration came to, for people. ``drift``: population stability index of each model input (drift.py)."""
+    """What a calibration came to, for people. ``drift``: population stability index of each model input (drift.py).
+    ``alarms``: how often normal windows alarmed under the thresholds until now, of all devices ("") and by type.
+    """
 
     windows: int
     benign: int
@@ -50,6 +53,7 @@ class Calibrated:
     baselines: tuple[str, ...]
     thresholds: Mapping[str, float] = field(default_factory=dict)
     drift: Mapping[str, float] = field(default_factory=dict)
+    alarms: Mapping[str, Rate] = field(default_factory=dict)
 
 
 def load(store: SiteStore, budget: Budget) -> Knowledge:
@@ -92,7 +96,8 @@ def calibrate(store: SiteStore, budget: Budget, now: int, since: int = 0, seed: 
         store.changed()
     thresholds = {f"{e.detector} {e.type or 'all devices'}": e.calibration.value for e in learnt.entries}
     shifted = _drift({slot: Scorer(bundle) for slot, (_, bundle) in active.items() if slot in MODELS}, stored.x[calm])
-    return Calibrated(len(stored), len(calm), learnt.sizes, tuple(learnt.baselines), thresholds, shifted)
+    alarms = drift.alarm_rates(stored.alarm[calm], [stored.type[i] for i in calm])
+    return Calibrated(len(stored), len(calm), learnt.sizes, tuple(learnt.baselines), thresholds, shifted, alarms)
 
 
 def offer(
