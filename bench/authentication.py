@@ -29,7 +29,33 @@ from wardround.drivers.simulation.run import Options, start_run
 from wardround.events import RoundDone
 
 RESULTS = Path(__file__).parent / "results" / "authentication.json"
-EXPERIMENT = Path(__file__).parent.parent / "experiments" / "demo.toml"
+ROUNDS = 20
+EXPERIMENT = f"""
+name = "bench"
+seed = 1
+[data]
+use = "hospital"
+wards = 10
+devices_per_ward = 5
+clients = "device"
+[split]
+use = "stratified"
+[partition]
+use = "natural"
+[model]
+use = "mlp"
+hidden = [64, 32]
+[training]
+learning_rate = 0.05
+[rounds]
+count = {ROUNDS}
+measure_every = 5
+[evaluation]
+centralised = false
+local = false
+[run]
+workers = 1
+"""
 BODY = 80_000  # bytes: 20,000 parameters as float32
 cpu = time.process_time
 
@@ -77,9 +103,8 @@ def many(choice: Any, gateways: int) -> dict[str, Any]:
 
 
 def federation(use: str, sums: str) -> float:
-    """CPU seconds of the demo's run without its baselines."""
-    sets = ["rounds.count=6", "evaluation.centralised=false", "evaluation.local=false", f'auth.use="{use}"']
-    text = override(EXPERIMENT.read_text(), [*sets, f'secagg.use="{sums}"', "run.workers=1"], "demo.toml")
+    """CPU seconds of a whole run of 50 gateways and ROUNDS rounds, data and report included."""
+    text = override(EXPERIMENT, [f'auth.use="{use}"', f'secagg.use="{sums}"'], "bench.toml")
     rounds = 0
 
     def count(event: object) -> None:
@@ -88,9 +113,9 @@ def federation(use: str, sums: str) -> float:
 
     with tempfile.TemporaryDirectory() as folder:
         began = cpu()
-        start_run(text, "demo.toml", Options(None, Path(folder), 1, "bench"), count)
+        start_run(text, "bench.toml", Options(None, Path(folder), 1, "bench"), count)
         spent = cpu() - began
-    assert rounds == 6
+    assert rounds == ROUNDS
     return spent
 
 

@@ -248,7 +248,7 @@ def authentication(found: dict[str, Any]) -> str:
     for sums in [s for s in ("plain", "lattice") if f"{s} x-wing" in spent]:
         bare, full = spent[f"{sums} none"], spent[f"{sums} x-wing"]
         lines.append(
-            f"The demo's federation (6 rounds, `[secagg] {sums}`): {bare:.2f} s of CPU without, {full:.2f} s with layer 1 ({full / bare - 1:+.0%}; best of "
+            f"A federation of 50 generated gateways (20 rounds, `[secagg] {sums}`): {bare:.2f} s of CPU without, {full:.2f} s with layer 1 ({full / bare - 1:+.0%}; best of "
             f"{found['simulation_repeats']}, interleaved).\n"
         )
     return "\n".join(lines)

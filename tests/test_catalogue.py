@@ -39,7 +39,9 @@ def test_every_strategy_is_frozen_documented_and_named(kind: str, name: str, cls
     assert cls.__dataclass_params__.frozen
     assert cls.name == name
     text = inspect.getdoc(cls) or ""
-    assert len(text.split("\n")[0]) > 20
+    first = text.split("\n")[0]  # what `wardround strategies` prints: a whole sentence
+    assert len(first) > 20
+    assert first.endswith("."), first
     inherited = " ".join(inspect.getdoc(base) or "" for base in cls.__mro__[:-1])
     for field in dataclasses.fields(cls):
         assert field.name in inherited, f"{kind}.{name}: key {field.name} is not explained"

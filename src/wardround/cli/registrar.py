@@ -169,6 +169,19 @@ def judge(
 
 
 @registry.command()
+def suspects(
+    log: str = typer.Argument(..., help="The coordinator's log.jsonl; - for standard input."),
+    quarantine: bool = typer.Option(
+        False, "--quarantine", help="Quarantine here whom the coordinator has quarantined, unless you decided since."
+    ),
+    folder: Path = FOLDER,
+    passphrase: str = SECRET,
+) -> None:
+    """List gateways whose trust fell at the coordinator, and why; it suspects, you decide."""
+    _say(_office(folder, passphrase).suspects(_read(log), quarantine))
+
+
+@registry.command()
 def finish(
     devices: str = typer.Argument(..., help="The coordinator's authenticated.txt; - for standard input."),
     folder: Path = FOLDER,

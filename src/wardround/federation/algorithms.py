@@ -110,8 +110,9 @@ class FedProx(FedAvg):
 
 @dataclass(frozen=True)
 class Moon(FedAvg):
-    """Model-contrastive learning: FedAvg whose clients keep their representations near the common model's and away from
-    those of their own model of the round before. That model stays at the client; its first round is plain FedAvg.
+    """Model-contrastive learning: clients hold representations near the common model's, away from their own last one's.
+
+    The model of the round before stays at the client; its first round is plain FedAvg (Li, He and Song, CVPR 2021).
 
     Attributes:
         mu: weight of the contrastive term; 0 is FedAvg.

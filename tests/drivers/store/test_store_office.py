@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 from typer.testing import CliRunner
 
@@ -16,8 +20,10 @@ from wardround.drivers.store.administering import Office
 from wardround.drivers.store.export import ANCHOR, read_anchor
 from wardround.drivers.store.member_keys import read_identity
 from wardround.drivers.store.registrar import Registrar, Wish
+from wardround.drivers.store.suspicion import trust_moves
 from wardround.errors import DataError, UsageError
 
+PLAIN = re.compile(r'use = "lattice"\ncommittee.*\nminimum.*')  # for fewer gateways than a committee has members
 WORD = "correct horse battery"
 ENVIRONMENT = {"WARDROUND_PASSPHRASE": WORD, "USER": "operator", "SUDO_USER": None}
 
@@ -37,7 +43,7 @@ def test_init_token_enrol_revoke_audit_on_either_database(url: str, tmp_path: Pa
     assert json.loads((ward / "registrar" / "registrar.json").read_text())["registry"] == given
     assert not (ward / "registrar" / "registry.db").exists()
     file = ward / "federation.toml"
-    file.write_text(file.read_text() + '\n[broker]\ngateways = ["icu"]\n')
+    file.write_text(PLAIN.sub('use = "plain"', file.read_text()) + '\n[broker]\ngateways = ["icu"]\n')
     list(keys(Asked(file, coordinator=True, passphrase=WORD)))
     say("registry", "publish", str(ward / "keys" / "server.pub"), *office)
 
@@ -86,3 +92,72 @@ def test_no_passphrase_token_or_database_password_in_a_repr(tmp_path: Path) -> N
     )
     for secret in (WORD, "wrt1-open", "hunter2"):
         assert secret not in shown
+
+
+def moved(name: str, after: str, at: str, why: str = "in 14 of 15 rejected cohorts") -> str:
+    return json.dumps(
+        {"time": at, "event": "TrustMoved", "round": 12, "peer": name, "before": "active", "after": after, "why": why}
+    )
+
+
+def test_the_coordinators_suspicion_is_listed_and_followed_only_if_asked(tmp_path: Path) -> None:
+    ward, office = tmp_path / "ward", ("--registrar", str(tmp_path / "ward" / "registrar"))
+    say("init", str(ward), "--suite", "ml-kem-768")
+    file = ward / "federation.toml"
+    file.write_text(PLAIN.sub('use = "plain"', file.read_text()) + '\n[broker]\ngateways = ["icu", "er"]\n')
+    list(keys(Asked(file, coordinator=True, passphrase=WORD)))
+    say("registry", "publish", str(ward / "keys" / "server.pub"), *office)
+    for name in ("icu", "er"):
+        token = say("token", name, *office)
+        (tmp_path / "request").write_text(say("enrol", str(file), "--as", name, "--token", token))
+        say("registry", "answer", str(tmp_path / "request"), *office)
+    log = tmp_path / "log.jsonl"
+    log.write_text(json.dumps({"time": "x", "event": "RoundDone", "round": 1}) + "\n")
+    assert say("registry", "suspects", str(log), *office) == "nothing is said about any gateway's trust"
+    late = "2099-01-01T00:00:00+00:00"
+    lines = [moved("icu", "probation", late), moved("er", "probation", late), moved("icu", "quarantined", late)]
+    log.write_text("\n".join([*lines, moved("ghost", "quarantined", late)]))
+    told = say("registry", "suspects", str(log), *office).splitlines()
+    assert told == [
+        "er: probation since round 12 (in 14 of 15 rejected cohorts), active here",
+        "icu: quarantined since round 12 (in 14 of 15 rejected cohorts), active here",
+        "ghost: quarantined since round 12 (in 14 of 15 rejected cohorts), unknown here",
+    ]
+    assert "quarantined" not in say("registry", "list", *office), "it was only listed"
+    log.write_text("\n".join(lines))
+    done = say("registry", "suspects", str(log), "--quarantine", *office).splitlines()
+    assert done[-1].endswith("active here: quarantined")
+    assert say("registry", "list", *office).count("quarantined") == 1
+    assert "14 of 15 rejected cohorts" in say("registry", "show", "icu", *office)
+    again = say("registry", "suspects", str(log), "--quarantine", *office)
+    assert "quarantined here" in again
+    assert not again.endswith(": quarantined"), "once"
+    say("registry", "release", "icu", "--reason", "its sensor was miscalibrated", *office)
+    log.write_text(moved("icu", "quarantined", "2020-01-01T00:00:00+00:00"))
+    assert not say("registry", "suspects", str(log), "--quarantine", *office).endswith(": quarantined"), "decided since"
+    assert "the audit log holds" in say("registry", "audit", *office)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "no json",
+        "[]",
+        "{}",
+        '{"event": "TrustMoved"}',
+        moved("icu", "king", "2099-01-01T00:00:00+00:00"),
+        moved("icu", "probation", "yesterday"),
+        moved(7, "probation", "2099-01-01T00:00:00+00:00"),  # type: ignore[arg-type]
+        "[" * 100_000,
+    ],
+)
+def test_what_is_no_coordinators_log_is_refused(line: str) -> None:
+    good = moved("icu", "probation", "2099-01-01T00:00:00+00:00")
+    with pytest.raises(UsageError, match="line 2 is not of a coordinator's log"):
+        trust_moves(f"{good}\n{line}")
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_a_log_or_refused(text: str) -> None:
+    with contextlib.suppress(UsageError):
+        trust_moves(text)

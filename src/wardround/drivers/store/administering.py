@@ -12,7 +12,7 @@ from pathlib import Path
 from wardround.auth.choice import OF_SUITE
 from wardround.auth.credential import FOREVER
 from wardround.auth.suites import SUITES
-from wardround.auth.trust import Turn, Verdict
+from wardround.auth.trust import State, Turn, Verdict
 from wardround.drivers.store.export import ANCHOR
 from wardround.drivers.store.keys import write_private
 from wardround.drivers.store.member_keys import server_public
@@ -21,6 +21,7 @@ from wardround.drivers.store.registry import Registry
 from wardround.drivers.store.registry_audit import Head
 from wardround.drivers.store.registry_rows import Device
 from wardround.drivers.store.rundir import write_atomic
+from wardround.drivers.store.suspicion import Suspicion, trust_moves
 from wardround.errors import UsageError
 
 FIRST_EPOCH = 1
@@ -36,8 +37,12 @@ devices_per_ward = 2
 [partition]
 use = "natural"
 
+# The coordinator learns sums of at least three gateways. A committee of four gateways opens them: one may be away, and no two
+# of them may conspire with the coordinator's operator. `wardround explain secagg federation.toml` says what else would fit.
 [secagg]
-use = "plain"
+use = "lattice"
+committee = "small"
+minimum = 3
 
 [auth]
 use = "{suite}"
@@ -108,6 +113,32 @@ class Office:
             if turn is not None:
                 yield from self._exported(registry)
 
+    def suspects(self, log: str, quarantine: bool) -> Iterator[str]:
+        """What the coordinator's log says of gateways' trust, the last word on each; ``quarantine`` those it has quarantined.
+
+        A coordinator may be taken over: it suspects, the registrar decides. Whoever was decided on since is left alone.
+
+        Raises:
+            UsageError: not a log of the coordinator.
+        """
+        moved = trust_moves(log)
+        with self._open(keys=quarantine) as registry:
+            known = {device.name: device for device in registry.devices()}  # the last enrolment of a name counts
+            changed = False
+            for word in moved:
+                device = known.get(word.peer)
+                state = "unknown here" if device is None else f"{device.state.value} here"
+                line = f"{word.peer}: {word.after} since round {word.round} ({word.why}), {state}"
+                if device is not None and quarantine and _open_case(word, device, registry):
+                    reason = f"coordinator, round {word.round}: {word.why}"
+                    device = registry.turn(device.device_id, Turn.QUARANTINE, act(), reason)
+                    line, changed = f"{line}: quarantined", True
+                yield line
+            if not moved:
+                yield "nothing is said about any gateway's trust"
+            if changed:
+                yield from self._exported(registry)
+
     def finish(self, devices: str) -> Iterator[str]:
         """Burn the tokens of devices that finished their first handshake: ids, one a line, as the coordinator lists them."""
         with self._open() as registry:
@@ -176,6 +207,13 @@ class Office:
     def _exported(self, registry: Registry) -> Iterator[str]:
         for file in self.registrar.export(registry):
             yield f"exported to {file}"
+
+
+def _open_case(word: Suspicion, device: Device, registry: Registry) -> bool:
+    """Quarantined by the coordinator, taking part here, and nobody has decided on the device since?"""
+    if word.after != State.QUARANTINED.value or device.state not in (State.ACTIVE, State.PROBATION):
+        return False
+    return not any(each.subject == device.device_id and each.at > word.at for each in registry.log())
 
 
 def _shown(registry: Registry, device: Device) -> Iterator[str]:

@@ -1,0 +1,59 @@
+"""What a coordinator's log says of its gateways' trust: the registrar reads it and decides.
+
+What it does not do: change a standing (the registry), or believe the log more than a suspicion: whoever holds the coordinator
+can write what he likes there, so nothing in it enrols, releases or revokes anybody.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from wardround.auth.trust import State
+from wardround.errors import UsageError
+from wardround.events import TrustMoved
+
+_LONGEST = 400  # characters of a reason that are kept: they go into the audit log
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """The last that was said of ``peer``: its standing ``after`` ``round``, ``why``, and when (seconds since 1970)."""
+
+    peer: str
+    after: str
+    round: int
+    why: str
+    at: float
+
+
+def trust_moves(log: str) -> Sequence[Suspicion]:
+    """The last word on each gateway in the JSON lines of a coordinator's log, in the order of these last words.
+
+    Raises:
+        UsageError: a line is not one of such a log's (it is named).
+    """
+    found: dict[str, Suspicion] = {}
+    for number, line in enumerate(log.splitlines(), 1):
+        try:
+            entry = json.loads(line)
+            if not isinstance(entry, dict) or "event" not in entry:
+                raise ValueError("no event")
+            if entry["event"] != TrustMoved.__name__:
+                continue
+            word = _suspicion(entry)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise UsageError(f"line {number} is not of a coordinator's log.jsonl: {error}") from error
+        found.pop(word.peer, None)
+        found[word.peer] = word
+    return tuple(found.values())
+
+
+def _suspicion(entry: dict[str, object]) -> Suspicion:
+    peer, after, round_, why = entry["peer"], entry["after"], entry["round"], entry["why"]
+    if not (isinstance(peer, str) and isinstance(why, str) and isinstance(round_, int) and isinstance(after, str)):
+        raise ValueError("a field of another type")
+    at = datetime.fromisoformat(str(entry["time"])).timestamp()
+    return Suspicion(peer, State(after).value, round_, " ".join(why.split())[:_LONGEST], at)
