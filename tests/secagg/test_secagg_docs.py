@@ -41,5 +41,17 @@ def test_every_message_of_a_round_is_named() -> None:
             assert name in text, name
 
 
+def test_every_test_that_the_table_of_attacks_names_exists() -> None:
+    root, here = Path(__file__).parents[2], Path(__file__).parent
+    section = DOCUMENT.read_text().split("## Attacks, and the test of each")[1].split("\n## ")[0]
+    file, seen = here, 0
+    for name, test in re.findall(r"`([\w/]*(?:\.py)?)::(test_\w+)`", section):
+        if name:
+            file = root / name if "/" in name else here / name
+        assert f"def {test}(" in file.read_text(), f"{file.name}::{test}"
+        seen += 1
+    assert seen >= 40
+
+
 if __name__ == "__main__":
     DOCUMENT.write_text(refreshed(DOCUMENT.read_text()))
