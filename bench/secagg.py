@@ -1,10 +1,11 @@
 """Cost of secure aggregation: primitives by vector length beside their peers, then whole rounds by number of clients.
 
-    python bench/secagg.py [--values 2000 20000 100000 1000000] [--clients 10 100 1000 10000] [--repeats 7] [--peers DIR]
+    python bench/secagg.py [--values 2000 20000 100000 1000000] [--clients 10 100 1000] [--repeats 7] [--peers DIR] [--prototype DIR]
 
 Times are the best and the median of repeats, in ms; bytes are those of the encoded messages. Peers (Flower's SecAgg+,
-TenSEAL's CKKS) run as subprocesses in their own environments DIR/flower and DIR/tenseal (bench/secagg_peer_*.py);
-where these are absent the result says so. Writes bench/results/secagg.json.
+TenSEAL's CKKS) run as subprocesses in their own environments DIR/flower and DIR/tenseal (bench/secagg_peer_*.py), the reference
+prototype of PROTOCOLS.md in this one's; where one is absent the result says so. Writes bench/results/secagg.json; with an
+empty ``--clients`` the rounds that stand there already are kept, with their date.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import platform
 import resource
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +28,7 @@ import cryptography
 import numpy as np
 
 from wardround.crypto.packing import unpack
+from wardround.crypto.ring import expand
 from wardround.crypto.sampling import centred_binomial, subseed
 from wardround.rng import stream
 from wardround.secagg import kahe, pairwise
@@ -60,7 +63,7 @@ def lattice(values: int, repeats: int) -> dict[str, Any]:
     start = parties.start(100, 0, (values, 0))
     plain = Plain(stream(1, "bench").uniform(-1, 1, values).astype(np.float32), np.zeros(0))
     clients, sent = iter(parties.clients.values()), []
-    whole = timed(lambda: sent.append(next(clients).contribute(start, plain, SEED)), repeats)
+    whole = timed(lambda: sent.append(next(clients).contribute(start, plain, SEED)), repeats)  # public polynomials kept
     vault = Vault(start.descriptor, sent[0].round)
     segment: Any = segments(start.descriptor, sent[0].round)[0]
     mode: Any = segment.mode
@@ -73,6 +76,9 @@ def lattice(values: int, repeats: int) -> dict[str, Any]:
     waiting = iter(batches)
     return {
         "client_whole": whole,
+        "public_polynomials": timed(
+            lambda: expand.__wrapped__(segment.ring, segment.seed, -(-values // segment.n)), repeats
+        ),
         "client_protect": timed(
             lambda: kahe.encrypt(segment, to_steps(plain.update, 1.0, mode.levels, mode.r), key, SEED), repeats
         ),
@@ -148,29 +154,71 @@ def peer(name: str, folder: Path, arguments: list[str]) -> Any:
     return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else f"failed: {done.stderr[-400:]}"
 
 
+def prototype(folder: Path, arguments: list[str]) -> Any:
+    """The reference prototype in ``folder``, or why there is none."""
+    if not (folder / "lsa").exists():
+        return f"not run: {folder}/lsa is absent"
+    script = Path(__file__).parent / "secagg_peer_prototype.py"
+    done = subprocess.run(
+        [sys.executable, script, *arguments],
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else f"failed: {done.stderr[-400:]}"
+
+
+def here() -> dict[str, Any]:
+    """When, where and from which code."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    ).stdout.strip()  # noqa: S607
+    cpu = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
+    return {
+        "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "commit": commit,
+        "machine": {
+            "cpu": cpu.partition(":")[2].strip() or platform.machine(),
+            "cores": os.cpu_count(),
+            "load": os.getloadavg(),
+        },
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--values", type=int, nargs="+", default=[2000, 20_000, 100_000, 1_000_000])
-    parser.add_argument("--clients", type=int, nargs="*", default=[10, 100, 1000, 10_000])
+    parser.add_argument("--clients", type=int, nargs="*", default=[10, 100, 1000])
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--peers", type=Path, default=Path("/tmp/peers"))
+    parser.add_argument("--prototype", type=Path, default=Path("../shared/research/secagg_prototype"))
     parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args()
     sizes = [str(v) for v in chosen.values]
+    kept = json.loads(chosen.out.read_text()) if chosen.out.exists() else {}
     report: dict[str, Any] = {
-        "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()},
-        "versions": {"python": platform.python_version(), "numpy": np.__version__, "cryptography": cryptography.__version__},
+        **here(),
+        "versions": {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "cryptography": cryptography.__version__,
+        },
         "seed": SEED.hex(),
         "repeats": chosen.repeats,
-        "lattice": {}, "pairwise": {}, "float32": {}, "rounds": [],
-    }  # fmt: skip
+        "lattice": {},
+        "pairwise": {},
+        "float32": {},
+        "rounds": [] if chosen.clients else kept.get("rounds", []),
+        "rounds_about": here() if chosen.clients else kept.get("rounds_about", {}),
+    }
     for values in chosen.values:
         report["lattice"][values] = lattice(values, chosen.repeats)
         report["pairwise"][values] = {k: masks(values, k, chosen.repeats) for k in (16, 42)}
         vector = np.zeros(values, np.float32)
         report["float32"][values] = {"tobytes": timed(vector.tobytes, chosen.repeats), "bytes": 4 * values}
         report["lattice"][values]["explained_bytes"] = explain(Lattice(), 100, 0, values).client_bytes
+    report["prototype"] = prototype(chosen.prototype, [*sizes, "--repeats", str(chosen.repeats)])
     report["flower"] = peer("flower", chosen.peers, [*sizes, "--repeats", str(chosen.repeats)])
     report["tenseal"] = peer("tenseal", chosen.peers, [*sizes, "--repeats", str(chosen.repeats)])
     for clients in chosen.clients:

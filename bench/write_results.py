@@ -283,71 +283,6 @@ def _ms(row: dict[str, Any], key: str) -> str:
     return "–" if value is None else f"{value:.1f}"
 
 
-def secagg(found: dict[str, Any]) -> str:
-    """Layer 2: what a client, the server and a member spend, and whole rounds."""
-    lines = [
-        "## Secure aggregation (layer 2)\n",
-        f"{found['machine']['cores']} cores, numpy {found['versions']['numpy']}, {found['date']}, load {found['machine']['load'][0]:.1f}; whole rounds with 20,000 "
-        "values of 8 bits; repeat with `bench/secagg.py` (its JSON has the primitives and the peers).\n",
-    ]
-    lines += [
-        "| values | client, all it does, ms | its bytes | server add, ms | decrypt once, ms | member per client, ms | Flower SecAgg+ k=50: masking + shares, ms | its bytes "
-        "| TenSEAL CKKS, ms | its bytes |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for values, row in found["lattice"].items():
-        flower, tenseal = _peer(found["flower"], values, "50"), _peer(found["tenseal"], values)
-        masking = f"{flower['client_masking']['best_ms']:.1f} + {flower['shares_ms']:.0f}" if flower else "–"
-        tenseal_ms = f"{tenseal['client_encrypt']['best_ms']:.1f}" if tenseal else "–"
-        lines.append(
-            f"| {int(values):,} | {row['client_whole']['best_ms']:.2f} | {row['client_bytes']:,} | {row['server_add']['best_ms']:.2f} "
-            f"| {row['decrypt']['best_ms']:.2f} | {row['member_per_client']['best_ms']:.2f} | {masking} "
-            f"| {_grouped(flower, 'vector_bytes')} | {tenseal_ms} "
-            f"| {_grouped(tenseal, 'client_bytes')} |",
-        )
-    lines += [
-        "",
-        _secagg_ratios(found),
-        "",
-    ]
-    rounds = found["rounds"]
-    if rounds:
-        keys = [key for key in rounds[0] if not isinstance(rounds[0][key], dict | list)]
-        lines += ["| " + " | ".join(key.replace("_", " ") for key in keys) + " |", "|" + "---|" * len(keys)]
-        lines += ["| " + " | ".join(_cell(row.get(key)) for key in keys) + " |" for row in rounds]
-    return "\n".join([*lines, ""])
-
-
-def _secagg_ratios(found: dict[str, Any]) -> str:
-    """What the targets ask for at 100,000 values."""
-    ours = found["lattice"]["100000"]
-    flower, tenseal = _peer(found["flower"], "100000", "50"), _peer(found["tenseal"], "100000")
-    if not flower or not tenseal:
-        return "A peer is absent, so the targets were not checked."
-    masks = flower["client_masking"]["best_ms"] + flower["shares_ms"]
-    whole = ours["client_whole"]["best_ms"]
-    return (
-        f"Best of repeats. At 100,000 values our client takes {masks / whole:.0f} times less time than Flower's with its shares and "
-        f"{tenseal['client_encrypt']['best_ms'] / whole:.0f} times less than TenSEAL's encryption (target: 40 each, **missed**), and sends "
-        f"{flower['vector_bytes'] / ours['client_bytes']:.1f} and {tenseal['client_bytes'] / ours['client_bytes']:.1f} times fewer bytes (targets 4 and 12, met). "
-        "The prototype's times in PROTOCOLS.md were taken on another machine. Since then encryption goes block by block (docs/design/0503): this table was not repeated beside its peers."
-    )
-
-
-def _peer(found: dict[str, Any], *path: str) -> dict[str, Any]:
-    for key in path:
-        found = found.get(key, {})
-    return found
-
-
-def _grouped(row: dict[str, Any], key: str) -> str:
-    return f"{row[key]:,}" if key in row else "–"
-
-
-def _cell(value: Any) -> str:
-    return f"{value:,.3g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
-
-
 def capture(found: dict[str, Any]) -> str:
     """Captures to scored windows, as bench/capture.py wrote it."""
     about, each = found["file"]["capture"], found["file"]["contenders"]
@@ -433,7 +368,9 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "simulation_speed": speed,
     "handshake": handshake,
     "authentication": authentication,
-    "secagg": secagg,
+    "secagg": results_secure.costs,
+    "secagg_exact": results_secure.exact,
+    "secagg_models": results_secure.models,
     "secagg_large": results_secure.large,
     "privacy": results_secure.privacy,
     "transport": transport,
