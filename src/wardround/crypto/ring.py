@@ -134,8 +134,8 @@ def products(public: Public, s: I64 | NDArray[np.int8]) -> Iterator[U32 | U64]:
     ring, (count, parts, h) = public.ring, public.image.shape
     if not int(np.abs(s).max(initial=0)) <= LONGEST:
         raise ArithmeticError(f"ring product not exact: a coefficient beyond {LONGEST}")
-    image, back = np.fft.fft(_twisted(ring.n, s[:h], s[h:])), np.conj(_twist(ring.n))
-    rows = max(1, _BLOCK // (parts * h))
+    image, back = np.fft.fft(_twisted(ring.n, s[:h], s[h:])), _untwist(ring.n)
+    rows = min(count, max(1, _BLOCK // (parts * h)))
     product, two = np.empty((rows, parts, h), np.complex128), np.empty((2, rows, parts, 2 * h))
     worst = 0.0
     for at in range(0, count, rows):
@@ -217,3 +217,10 @@ def _twist(n: int) -> C128:
     twist: C128 = np.exp(1j * np.pi * np.arange(n // 2) / n)  # psi^j, psi^h = i
     twist.setflags(write=False)
     return twist
+
+
+@lru_cache(maxsize=4)
+def _untwist(n: int) -> C128:
+    untwist: C128 = np.conj(_twist(n))
+    untwist.setflags(write=False)
+    return untwist

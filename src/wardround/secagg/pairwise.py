@@ -20,12 +20,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from wardround.arrays import F32, F64, I64, U64
+from wardround.arrays import F32, F64, I64, U64, Array
 from wardround.crypto.packing import pack, unpack
-from wardround.crypto.sampling import field_elements, subseed, uniform_words
+from wardround.crypto.sampling import field_elements, stream_bytes, subseed
 from wardround.crypto.sharing import PRIME, evaluation, field_array, product
 from wardround.errors import RemoteProtocolError, RoundError
 from wardround.secagg import fixedpoint, keys
@@ -180,13 +181,18 @@ class PairwiseClient:
     def masked(self, update: F32, counts: F64) -> MaskedInput:
         """Round 2; only neighbours whose shares came take part in the masks."""
         config, (wide, exact) = self.plan.config, self.plan.widths
-        steps = fixedpoint.to_steps(update, config.clip, (1 << config.bits) - 1, 0).astype(np.uint64)
+        steps = fixedpoint.to_steps(update, config.clip, (1 << config.bits) - 1, 0)
         whole = fixedpoint.to_counts(counts, config.count_bits, config.count_fraction)
-        for values, label in ((steps, b"update"), (whole, b"counts")):
-            values += stream(self._b, label, values.size)
+        packed = []
+        for plain, label, width in ((steps, b"update", wide), (whole, b"counts", exact)):
+            values: Array = plain.astype(_word(width))  # masks are mod 2^16, 2^32 or 2^64: the width divides them
+            values += stream(self._b, label, values.size, width)
             for neighbour in self.held:
-                sign_mask(values, self.name, neighbour, self._pair(neighbour), label)
-        return MaskedInput(self.name, pack(_low(steps, wide), wide), pack(_low(whole, exact), exact))
+                sign_mask(values, (self.name, neighbour), self._pair(neighbour), label, width)
+            values &= values.dtype.type((1 << width) - 1)
+            words: Array = values.astype(np.uint32 if width <= 32 else np.uint64, copy=False)
+            packed.append(pack(words, width))
+        return MaskedInput(self.name, *packed)
 
     def unmask(self, request: UnmaskRequest) -> UnmaskAnswer:
         """Round 3, once.
@@ -255,8 +261,8 @@ class PairwiseServer:
             secret = self._join(
                 client, [(a.client, s.share) for a in answers for s in a.self_masks if s.owner == client]
             )
-            for values, label in self._sums():
-                values -= stream(secret, label, values.size)
+            for values, label, width in self._sums():
+                values -= stream(secret, label, values.size, width)
         for client in sorted({sender for sender, _ in self.mail} - self.inputs):
             x = self._join(client, [(a.client, s.share) for a in answers for s in a.keys if s.owner == client])
             self._forget(client, x)
@@ -273,11 +279,11 @@ class PairwiseServer:
                 if client < neighbour
                 else open_pair(self.plan, mask, self.mail[neighbour, client])
             )
-            for values, label in self._sums():
-                sign_mask(values, client, neighbour, seed, label)
+            for values, label, width in self._sums():
+                sign_mask(values, (client, neighbour), seed, label, width)
 
-    def _sums(self) -> tuple[tuple[U64, bytes], ...]:
-        return ((self._update, b"update"), (self._counts, b"counts"))
+    def _sums(self) -> tuple[tuple[U64, bytes, int], ...]:
+        return ((self._update, b"update", self.plan.widths[0]), (self._counts, b"counts", self.plan.widths[1]))
 
     def _join(self, client: str, shares: Sequence[tuple[str, bytes]]) -> bytes:
         around = self.plan.around(client)
@@ -330,14 +336,21 @@ def open_pair(plan: Pairwise, mask: keys.KemKey, item: SealedShares) -> bytes:
     )
 
 
-def sign_mask(values: U64, owner: str, other: str, seed: bytes, label: bytes) -> None:
-    """Add the pair mask as ``owner`` does: + for the first of the two names, - for the second."""
-    change = stream(seed, label, values.size)
-    np.add(values, change, out=values) if owner < other else np.subtract(values, change, out=values)
+def sign_mask(values: Array, pair: tuple[str, str], seed: bytes, label: bytes, width: int) -> None:
+    """Add the pair mask as the first of ``pair`` does: + for the first of the two names in order, - for the second."""
+    change = stream(seed, label, values.size, width)
+    np.add(values, change, out=values) if pair[0] < pair[1] else np.subtract(values, change, out=values)
 
 
-def stream(seed: bytes, label: bytes, count: int) -> U64:
-    return uniform_words(subseed(seed, label), count)
+def stream(seed: bytes, label: bytes, count: int, width: int) -> Array:
+    """A mask: the shortest words that hold ``width`` bits, from AES-256-CTR."""
+    word = _word(width)
+    raw = stream_bytes(subseed(seed, label), count * word.itemsize)
+    return np.frombuffer(raw, word.newbyteorder("<")).astype(word, copy=False)
+
+
+def _word(width: int) -> np.dtype[Any]:
+    return np.dtype(np.uint16 if width <= 16 else np.uint32 if width <= 32 else np.uint64)
 
 
 def _low(values: U64, width: int) -> U64:
