@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from wardround.errors import LocalProtocolError, RemoteProtocolError
 from wardround.events import Measured, Note, RoundDone, RoundFailed
+from wardround.federation.algorithms import FedAvg, FedNova, Moon
 from wardround.federation.buffered import BufferedServer, ready
 from wardround.federation.messages import Answer, AskAhead, AskKept, AskMeasures
 from wardround.federation.server import Phase
 from wardround.federation.staleness import Asynchronous
+from wardround.training.models import Mlp
 from wardround.training.task import LocalTraining
 
 
@@ -38,6 +40,34 @@ def test_a_buffer_of_everybody_gives_fedavgs_model_to_the_bit() -> None:
         wide = Pair(with_schedule(buffered(4), rounds=5), restart=restart).run()
         assert np.array_equal(wide.server.outcome().parameters, plain.server.outcome().parameters)
         assert [e.round for e in wide.events if isinstance(e, RoundDone)] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("algorithm", [FedNova(), Moon()])
+def test_fednova_and_moon_compose_with_buffers(algorithm: Any) -> None:
+    plan = replace(buffered(4), algorithm=algorithm, model=Mlp(hidden=(4,)))
+    plain = Pair(with_schedule(replace(plan, asynchronous=Asynchronous()), rounds=4)).run()
+    wide = Pair(with_schedule(plan, rounds=4), restart=True).run()
+    assert np.array_equal(wide.server.outcome().parameters, plain.server.outcome().parameters)
+
+
+@pytest.mark.parametrize(("fraction", "at_once"), [(0.25, 3), (0.5, 3), (1.0, 4)])
+def test_a_fraction_says_how_many_train_at_once(fraction: float, at_once: int) -> None:
+    """Never fewer than fill the buffer of three; who has just contributed may rest; the choice survives a restart."""
+    pair = Pair(buffered(3, rounds=9), restart=True)
+    pair = set_up(Pair(buffered(3, rounds=9), restart=True, policy=replace(pair.policy, fraction=fraction)))
+    asks: dict[str, Any] = {}
+    for _ in range(8):
+        asks |= pair.ask()
+        flights = pair.server._flights.values()
+        assert sum(not flight.ready for flight in flights) == at_once
+        for peer in sorted(pair.server.waiting):
+            if pair.server.waiting:
+                pair.deliver(peer, pair.reply(peer, asks[peer]))
+        pair.close()
+        pair.exchange()
+        if pair.server.phase is Phase.MEASURES:
+            pair.exchange()
+    assert set(asks) == set(pair.names)
 
 
 @settings(max_examples=25, deadline=None)
@@ -71,9 +101,9 @@ def test_whatever_the_order_each_buffer_holds_k_different_gateways(turns: list[i
     assert isinstance(pair.events[-1], Measured)
 
 
-def slow_one(staleness: float) -> tuple[Pair, Any, Answer]:
+def slow_one(staleness: float, algorithm: Any = FedAvg()) -> tuple[Pair, Any, Answer]:
     """gw3 trains on the first model while two more are made from the others; (pair, what it kept, what it sends)."""
-    pair = set_up(Pair(buffered(3, rounds=9, staleness=staleness)))
+    pair = set_up(Pair(replace(buffered(3, rounds=9, staleness=staleness), algorithm=algorithm)))
     asks = pair.ask()
     slow = asks.pop("gw3")
     for _ in range(2):
@@ -102,6 +132,13 @@ def test_an_old_update_counts_less_and_is_said(exponent: float) -> None:
     assert np.array_equal(sent.counts, kept.counts), "counts are whole numbers and stay what they are"
     events = pair.close()
     assert next(e.text for e in events if isinstance(e, Note)).endswith("[0, 0, 2]")
+
+
+def test_what_fednova_says_of_the_way_is_not_weighed_by_its_age() -> None:
+    """Direction times (1 + s)^-a, length as it was: weighed twice, an old update would count (1 + s)^-2a."""
+    _, kept, sent = slow_one(1.0, FedNova())
+    assert np.allclose(sent.update[:-1], kept.update[:-1] / 3.0, rtol=1e-6)
+    assert sent.update[-1] == kept.update[-1] > 0
 
 
 def test_who_is_too_old_or_took_too_long_is_asked_anew() -> None:

@@ -24,6 +24,8 @@ COMPARABLE = (
     "client-momentum",
 )  # their answers are model updates: they have a norm and a direction
 UNKNOWN_CLIENTS = 100  # where only the data says how many clients there are: what the default rule is set for
+BUFFERABLE = ("fedavg", "fedprox", "fednova", "moon")
+"""Algorithms whose blocks may come from different models (design/0305)."""
 
 
 def check(experiment: Experiment, where: str) -> None:
@@ -123,18 +125,19 @@ def _check_asynchronous(experiment: Experiment, where: str) -> None:
     size, policy = experiment.asynchronous.buffer, experiment.participation
     if not size:
         return
-    if experiment.algorithm.name not in ("fedavg", "fedprox"):
+    if experiment.algorithm.name not in BUFFERABLE:
         raise ConfigError(
-            f"{where}: [asynchronous] buffer = {size}, but [algorithm] {experiment.algorithm.name} needs updates from one model: "
-            f"use fedavg or fedprox",
+            f"{where}: [asynchronous] buffer = {size}, but what [algorithm] {experiment.algorithm.name} keeps of each round "
+            f"belongs to one model that all trained from: use {', '.join(BUFFERABLE)}, or set buffer = 0",
         )
     if experiment.attack.name != "none":
         raise ConfigError(f"{where}: [attack] forges updates of synchronous rounds: set [asynchronous] buffer = 0")
     codecs = experiment.compress
     if codecs.up or codecs.down or codecs.budget_bytes:
-        raise ConfigError(f"{where}: [asynchronous] sends whole vectors: leave [compress] out, or set buffer = 0")
-    if policy.fraction != 1.0:
-        raise ConfigError(f"{where}: [asynchronous] asks whoever is idle: set [participation] fraction = 1.0")
+        raise ConfigError(
+            f"{where}: [asynchronous] sends whole vectors, for who contributes together holds different announced models: "
+            f"leave [compress] out, or set buffer = 0"
+        )
     if size < policy.minimum:
         raise ConfigError(
             f"{where}: [asynchronous] buffer = {size}, but no sum of fewer than [participation] minimum = {policy.minimum} "

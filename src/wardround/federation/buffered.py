@@ -26,9 +26,11 @@ from wardround.federation.algorithms import EMPTY
 from wardround.federation.messages import Answer, Ask, AskAhead, AskKept, AskTraining, Reply
 from wardround.federation.participation import Participation
 from wardround.federation.plan import Plan
+from wardround.federation.reach import Part
 from wardround.federation.server import Phase, Server
 from wardround.federation.server_state import ServerState
 from wardround.federation.step import Step
+from wardround.rng import stream
 from wardround.wire import decode, encode, message
 
 READY = np.zeros(0)  # a gateway that has trained ahead answers with nothing: only that it is ready
@@ -203,10 +205,19 @@ class BufferedServer(Server):
         }
         self._state = replace(self._state, exchange=self._state.exchange + 1)
         self._gathering, self._deadline = self._state.exchange, now + patience
-        for peer in reachable:
-            if peer not in self._flights:
-                self._flights[peer] = Flight(peer, self._gathering, next_round, now, ready=False)
+        for peer in self._idle(reachable):
+            self._flights[peer] = Flight(peer, self._gathering, next_round, now, ready=False)
         return Step(send=self._asks(self._asked_now()), wake=self._deadline)
+
+    def _idle(self, reachable: Sequence[str]) -> list[str]:
+        """Who of the idle is asked: as many train at once as [participation] says, and never fewer than fill a buffer."""
+        idle = [peer for peer in reachable if peer not in self._flights]
+        wanted = max(self._size(), self._policy.minimum, round(self._policy.fraction * len(reachable)))
+        room = max(0, wanted - sum(not flight.ready for flight in self._flights.values()))
+        if room >= len(idle):
+            return idle
+        chosen = stream(self._seed, "ahead", self._gathering).choice(len(idle), size=room, replace=False)
+        return [idle[i] for i in sorted(chosen)]
 
     def _asked_now(self) -> tuple[str, ...]:
         return tuple(f.peer for f in self._flights.values() if f.exchange == self._gathering and not f.ready)
@@ -236,11 +247,13 @@ def ready(exchange: int) -> Answer:
     return Answer(exchange, EMPTY, READY)
 
 
-def contribution(plan: Plan, kept: Answer, trained_for: int, ask: AskKept) -> Answer:
-    """What enters the sum: the kept update times (1 + s)^-a, in units of this sum's reach; counts as they are."""
-    weight = np.float32(plan.asynchronous.weight(ask.round - trained_for))
-    update: F32 = kept.update * weight
-    return Answer(ask.exchange, reach.shrink(plan.algorithm.parts(update.size), update, ask.reach), kept.counts)
+def contribution(parts: Sequence[Part], kept: Answer, weight: float, ask: AskKept) -> Answer:
+    """What enters the sum: the kept move times ``weight``, in units of this sum's reach. What else is in the block (FedNova's
+    length of the way) says how it was trained and not how far: it stays, as the counts do.
+    """
+    update = kept.update.copy()
+    update[: parts[0].size] *= np.float32(weight)
+    return Answer(ask.exchange, reach.shrink(parts, update, ask.reach), kept.counts)
 
 
 def server_for(plan: Plan) -> type[Server]:

@@ -94,10 +94,12 @@ class BufferedClient(Client):
             return last
         if ask.exchange <= self.state.answered:
             raise RemoteProtocolError(f"exchange {ask.exchange} is over; {self.state.answered} was answered already")
-        parts = self._plan.algorithm.parts(self._kept.update.size) if self._kept is not None else ()
+        size = self._prepared.layout.size if self._prepared is not None else 0
+        parts = self._plan.algorithm.parts(size)
         if self._kept is None or ask.reach.shape != (len(parts) if self._plan.protected else 0,):
             raise RemoteProtocolError(f"exchange {ask.exchange} asks for something that was not kept here")
-        return self._answer(contribution(self._plan, self._kept, self._for_round, ask))
+        weight = self._plan.asynchronous.weight(ask.round - self._for_round)
+        return self._answer(contribution(parts, self._kept, weight, ask))
 
 
 def client_for(plan: Plan) -> type[Client]:

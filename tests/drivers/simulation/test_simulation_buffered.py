@@ -80,8 +80,11 @@ def test_secure_buffers_end_within_the_quantisers_error_of_plain_ones(tmp_path: 
 @pytest.mark.parametrize(
     ("sets", "text"),
     [
-        ("[asynchronous]\nbuffer = 5\n[algorithm]\nuse = 'scaffold'", "scaffold needs updates from one model"),
-        ("[asynchronous]\nbuffer = 5\n[participation]\nfraction = 0.5", "fraction = 1.0"),
+        (
+            "[asynchronous]\nbuffer = 5\n[algorithm]\nuse = 'scaffold'",
+            "use fedavg, fedprox, fednova, moon, or set buffer = 0",
+        ),
+        ("[asynchronous]\nbuffer = 5\n[compress]\nup = [{use = 'int'}]", "leave .compress. out, or set buffer = 0"),
         ("[asynchronous]\nbuffer = 3", "minimum = 4"),
         ("[asynchronous]\nbuffer = -1", "buffer must be 0 or more"),
     ],
