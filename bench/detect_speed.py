@@ -117,7 +117,7 @@ def memory() -> dict[str, Any]:
         _measured([*command, *watch])
         subprocess.run([*command, "calibrate", "--site", str(site), "--days", "0"], check=True, capture_output=True)
         peak, cpu, steady = _measured([*command, *watch, *models])
-        bare, _, _ = _measured([*command, "--version"])
+        bare, _, _ = _measured([*command, "watch", "--help"])
         packets = len(rec.frames)
     return {
         "peak_mb": peak,

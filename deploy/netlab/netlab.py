@@ -220,7 +220,7 @@ class Alerts:
                     break
                 self._at += len(line)
                 record = json.loads(line)["fl_ids"]
-                if record["kind"] in ("opened", "reopened"):
+                if record["kind"] in ("opened", "reopened", "changed"):
                     yield {
                         "at": time.time(),
                         "device": record["device"]["name"],

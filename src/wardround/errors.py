@@ -16,6 +16,8 @@ Every class carries a stable ``code`` used in events, exit codes and docs/refere
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class WardroundError(Exception):
     """Root of the tree. ``code`` is stable across versions; ``exit_status`` is what the command line returns."""
@@ -84,3 +86,11 @@ class RoundError(WardroundError):
 
 class Stopped(Exception):  # noqa: N818 - not an error: the user asked for it
     """Ctrl-C or SIGTERM: the run was left at a checkpoint."""
+
+
+def nearest(word: str, names: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` where a name is near, else nothing: the end of a sentence that refuses ``word``."""
+    from difflib import get_close_matches  # a process that refuses nothing does not hold it
+
+    close = get_close_matches(word, list(names), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""

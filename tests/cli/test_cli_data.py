@@ -7,7 +7,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from wardround.cli.data import app
-from wardround.drivers.sources import SOURCES
+from wardround.drivers.sources.listed import SOURCES
 from wardround.errors import DataError
 
 

@@ -34,6 +34,20 @@ def test_scores_are_the_federations_for_any_number_of_rows(model: object) -> Non
         assert np.allclose(scorer.scores(x[:n]), slow(bundle, x[:n]), atol=1e-4)
 
 
+def test_a_single_row_has_the_inputs_and_the_score_that_it_has_among_others(bundle: Bundle) -> None:
+    scorer = Scorer(bundle)
+    x, _ = rows(300, seed=12)
+    x[0, 0], x[1, 0], x[2, 0], x[3, 0], x[4, 2] = np.nan, np.inf, 3e38, -5.0, 0.0
+    together, prepared, quick = scorer.scores(x), scorer.prepare(x), 0
+    for i in range(len(x)):
+        made = scorer._inputs.one(x[i : i + 1])
+        if made is not None:
+            quick += 1
+            assert np.array_equal(made[:, :-1], prepared[i : i + 1])
+        assert scorer.scores(x[i : i + 1])[0] == pytest.approx(together[i], abs=1e-4)
+    assert len(x) > quick > 250  # missing, infinite and huge values take the slow way
+
+
 def test_scores_equal_the_onnx_export(bundle: Bundle) -> None:
     x, _ = rows(500, seed=6)
     session = onnxruntime.InferenceSession(to_onnx(bundle))

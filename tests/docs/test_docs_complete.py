@@ -13,7 +13,7 @@ from docs_pages import DOCS, PAGES, ROOT, anchors, prose  # type: ignore[import-
 from wardround import errors, events
 from wardround.catalogue import CORE, KIND_TEXT
 from wardround.cli.everything import app
-from wardround.drivers.sources import SOURCES
+from wardround.drivers.sources.listed import SOURCES
 
 
 def text(name: str) -> str:

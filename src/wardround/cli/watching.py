@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from wardround.errors import UsageError
+from wardround.events import ignore
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from wardround.detect.incident import Incident
     from wardround.drivers.live.session import Outcome
 
@@ -62,17 +63,20 @@ def watch(
     """
     from wardround.drivers.live.feeding import Choice
     from wardround.drivers.live.session import Session, run
-    from wardround.drivers.sinks.progress import Progress
 
     site.mkdir(parents=True, exist_ok=True, mode=0o700)
     places = alerts or [f"eve:{site / 'alerts.jsonl'}"]
     asked = Session(
         Choice(pcap, iface, eve, zeek, netflow, follow, features), site, name, places, policy, http, model, guard
     )
-    with Progress(quiet=quiet) as emit:
+    if quiet:
+        run(asked, ignore)
+        return
+    from wardround.drivers.sinks.progress import Progress
+
+    with Progress() as emit:
         outcome = run(asked, emit)
-    if not quiet:
-        _summary(outcome)
+    _summary(outcome)
 
 
 def devices(site: Path = SITE, policy: Path | None = POLICY, as_json: bool = AS_JSON) -> None:
@@ -84,14 +88,12 @@ def devices(site: Path = SITE, policy: Path | None = POLICY, as_json: bool = AS_
         typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
         return
     table = _table(
-        "device", "address", "type", "ward", "windows", "last seen", "model", "guard", "baseline", "incident"
+        "device", "address", "type", "ward", "windows", "last seen", "model", "guard", "baseline", "norms", "incident"
     )
     for row in found:
         status = row["status"]
         shown = (row["name"], row["address"], row["type"], row["ward"], f"{row['windows']:,}", row["last_seen"])
-        table.add_row(
-            *(Text(str(v)) for v in (*shown, status["model"], status["guard"], status["baseline"], row["incident"]))
-        )
+        _row(table, *shown, status["model"], status["guard"], status["baseline"], status["norms"], row["incident"])
     _console().print(table)
 
 
@@ -111,7 +113,7 @@ def incidents_list(
     table = _table("id", "state", "severity", "family", "device", "opened", "windows", "verdict")
     for i, verdict in found:
         row = (i.id, i.state, str(i.severity), i.family, i.subject, _time(i.opened), str(i.windows), verdict)
-        table.add_row(*(Text(v) for v in row))
+        _row(table, *row)
     _console().print(table)
 
 
@@ -185,7 +187,7 @@ def models_list(site: Path = SITE) -> None:
     table = _table("version", "slot", "round", "state", "added", "SHA-256", "why")
     for row in _store(site).models():
         shown = (f"v{row.version}", row.slot, str(row.round), row.state, _time(row.added), row.hash[:12], row.reason)
-        table.add_row(*(Text(v) for v in shown))
+        _row(table, *shown)
     _console().print(table)
 
 
@@ -291,12 +293,23 @@ def _time(nanoseconds: int) -> str:
 
 def _console() -> Console:
     """Wide where nobody's terminal says how wide: a table in a file or a pipe must not be cut."""
+    from rich.console import Console
+
     console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=200)
+    return console if console.is_terminal else Console(highlight=False, width=240)
 
 
 def _table(*heads: str) -> Table:
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, header_style="dim")
     for head in heads:
         table.add_column(head, no_wrap=True)
     return table
+
+
+def _row(table: Table, *cells: str) -> None:
+    """As they are: no markup in what a device calls itself."""
+    from rich.text import Text
+
+    table.add_row(*(Text(cell) for cell in cells))

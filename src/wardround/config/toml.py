@@ -6,7 +6,6 @@ Law: ``parse(dump(experiment)) == experiment``.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import math
 import tomllib
@@ -18,7 +17,7 @@ from typing import Any, Literal, TypeVar, Union, overload
 from wardround.catalogue import Catalogue
 from wardround.config.checks import check, setting
 from wardround.config.experiment import Experiment
-from wardround.errors import ConfigError
+from wardround.errors import ConfigError, nearest
 from wardround.federation import robust as robustness
 
 DEPLOYED = ("broker", "gateway")  # tables that only a deployed federation reads (drivers/nats/deployment.py)
@@ -202,9 +201,3 @@ def _plain(hint: Any, value: Any, path: str) -> Any:
 
 
 _WORDS = {int: "a whole number", float: "a number", str: "a text in quotes", bool: "true or false"}
-
-
-def nearest(word: str, names: typing.Iterable[str]) -> str:
-    """``; did you mean 'x'?`` where a name is near, else nothing."""
-    close = difflib.get_close_matches(word, list(names), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 
 from wardround.catalogue import CORE, GROUP, Catalogue, with_entry_points
-from wardround.drivers.sources import SOURCES
+from wardround.drivers.sources.listed import SOURCES
 
 
 def full() -> Catalogue:

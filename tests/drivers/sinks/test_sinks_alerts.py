@@ -20,8 +20,9 @@ from wardround.drivers.sinks.alert_cef import cef, leef
 from wardround.drivers.sinks.alert_ecs import ecs
 from wardround.drivers.sinks.alert_eve import eve, line
 from wardround.drivers.sinks.alert_out import FileOutput, Outputs, SyslogOutput, output
-from wardround.drivers.sinks.alert_prometheus import Metrics, Tally
+from wardround.drivers.sinks.alert_prometheus import Metrics
 from wardround.drivers.sinks.alert_syslog import Syslog, Target, framed, message
+from wardround.drivers.sinks.alert_tally import Tally
 from wardround.errors import UsageError
 
 AT = 1_700_000_000_123_456_000

@@ -27,10 +27,11 @@ from sources_in_layout import (  # type: ignore[import-not-found]
     zeek,
 )
 
-from wardround.drivers.sources import SOURCES, iot23, nbaiot
+from wardround.drivers.sources import iot23, nbaiot
 from wardround.drivers.sources.ciciomt2024 import CLASSES, CicIomt2024
 from wardround.drivers.sources.edge_iiotset import EdgeIiotset
 from wardround.drivers.sources.iot23 import Iot23
+from wardround.drivers.sources.listed import SOURCES
 from wardround.drivers.sources.nbaiot import NBaIot
 from wardround.drivers.sources.ton_iot import TonIot
 from wardround.drivers.sources.wustl_ehms import WustlEhms

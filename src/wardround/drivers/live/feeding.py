@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from wardround.config import nearest
 from wardround.drivers.sources import feeds
-from wardround.errors import UsageError
+from wardround.errors import UsageError, nearest
 from wardround.traffic.flow import FlowFeatures
 from wardround.traffic.flow_of_packets import FlowsOfPackets
 from wardround.traffic.pkt import PacketFeatures

@@ -18,12 +18,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from wardround.config import nearest
 from wardround.detect.detector import DETECTORS, Budget
 from wardround.detect.findings import Allow, Maintenance
 from wardround.detect.incident import Policy, Rules
 from wardround.detect.tags import FAMILIES
-from wardround.errors import ConfigError, UsageError
+from wardround.errors import ConfigError, UsageError, nearest
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,6 @@ from wardround.drivers.live import feeding
 from wardround.drivers.live.feeding import Choice
 from wardround.drivers.live.watch import Asked, Watcher, about
 from wardround.drivers.sinks.alert_out import Outputs, output
-from wardround.drivers.sinks.alert_prometheus import Metrics
-from wardround.drivers.sinks.health import Health
 from wardround.drivers.store import knowledge
 from wardround.drivers.store.site import SiteStore
 from wardround.errors import DataError, UsageError
@@ -93,7 +91,7 @@ def offered(store: SiteStore, slot: str, path: Path, now: int, round_: int = 0) 
         bundle = knowledge.bundle_of(body)
     except DataError as error:
         raise UsageError(f"{path} is not a model: {error}") from error
-    version, verdict = knowledge.offer(store, slot, bundle, (round_ or _round(bundle.notes), now))
+    version, verdict = knowledge.offer(store, slot, bundle, (round_ or _round(bundle.notes), now), body)
     return version, verdict.reason, verdict.fit
 
 
@@ -116,11 +114,7 @@ def _watched(asked: Session, store: SiteStore, outputs: Outputs, emit: Emit, sto
     held = store.schema()
     wanted = next(iter(schemas), "") or ("" if held is None else held.id)
     feed = feeding.opened(asked.choice, wanted, stop)
-    health = (
-        Health(asked.http, lambda: about(watcher, feed.stats), Metrics(watcher.tally, feed.stats))
-        if asked.http
-        else None
-    )
+    health = _health(asked.http, watcher, feed.stats)
     began, days = time.monotonic(), Days()
     emit(events.StageStarted(STAGE, feed.text, feed.total))
     shown = [began]
@@ -151,6 +145,16 @@ def _watched(asked: Session, store: SiteStore, outputs: Outputs, emit: Emit, sto
         stop.asked,
         time.monotonic() - began,
     )
+
+
+def _health(port: int, watcher: Watcher, stats: Any) -> Any:
+    """The endpoint at ``port``; a watch without one does not hold what it needs."""
+    if not port:
+        return None
+    from wardround.drivers.sinks.alert_prometheus import Metrics
+    from wardround.drivers.sinks.health import Health
+
+    return Health(port, lambda: about(watcher, stats), Metrics(watcher.tally, stats))
 
 
 def _opened(watcher: Watcher) -> Counter[str]:

@@ -24,7 +24,7 @@ from wardround.detect.incident import Change
 from wardround.drivers.live import policy
 from wardround.drivers.sinks.alert_eve import eve
 from wardround.drivers.sinks.alert_out import Outputs
-from wardround.drivers.sinks.alert_prometheus import Tally
+from wardround.drivers.sinks.alert_tally import Tally
 from wardround.drivers.store import knowledge
 from wardround.drivers.store.site import SiteStore
 from wardround.errors import DecodeError

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from wardround.auth.choice import NoAuth
 from wardround.auth.suites import Suite
-from wardround.config import nearest
 from wardround.drivers.nats import leaf
 from wardround.drivers.nats.brokerconfig import accounts
 from wardround.drivers.nats.deployment import Federation, load, read, roster
@@ -18,7 +17,7 @@ from wardround.drivers.nats.keys import KeyFolder, make, public_keys
 from wardround.drivers.parties.names import COORDINATOR, SEAT, peers, seats, signs
 from wardround.drivers.store.export import ANCHOR, read_anchor
 from wardround.drivers.store.registrar import Registrar
-from wardround.errors import UsageError
+from wardround.errors import UsageError, nearest
 from wardround.secagg.parameters import Lattice
 
 REGISTRAR = "registrar"

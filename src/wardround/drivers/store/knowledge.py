@@ -12,14 +12,14 @@ from functools import lru_cache
 
 import numpy as np
 
-from wardround.arrays import F32, I64
+from wardround.arrays import F32, F64, I64
 from wardround.detect import calibration, drift, norms
 from wardround.detect.baseline import LEAST
 from wardround.detect.calibration import Entry, Normal
 from wardround.detect.detector import MODELS, Budget, Detector, Knowledge
 from wardround.detect.measures import Rate
 from wardround.detect.norms import Norms
-from wardround.detect.scorer import Scorer
+from wardround.detect.scorer import BATCH, Scorer
 from wardround.detect.thresholds import Calibration, counts
 from wardround.detect.vetting import Sample, Verdict, vet
 from wardround.drivers.store.site import Shelving, SiteStore, Stored
@@ -101,10 +101,16 @@ def calibrate(store: SiteStore, budget: Budget, now: int, since: int = 0, seed: 
 
 
 def offer(
-    store: SiteStore, slot: str, bundle: Bundle, when: tuple[int, int], budget: Budget | None = None
+    store: SiteStore,
+    slot: str,
+    bundle: Bundle,
+    when: tuple[int, int],
+    body: bytes = b"",
+    *,
+    budget: Budget | None = None,
 ) -> tuple[int, Verdict]:
     """Put a model on the shelf, and into service unless it is worse on this site's own windows. Its version and why.
-    ``when``: the federation's round, and now (ns).
+    ``when``: the federation's round, and now (ns); ``body``: the file it came from, where it came from one.
 
     Raises:
         UsageError: it cannot score, or its schema is not that of the stored windows.
@@ -128,7 +134,7 @@ def offer(
     verdict = vet(_sample(scorer, stored.x, calm, attack), before)
     with store.batch():
         state = "candidate" if verdict.fit else "refused"
-        version = store.shelve(to_safetensors(bundle), Shelving(slot, when[0], state, verdict.reason, when[1]))
+        version = store.shelve(body or to_safetensors(bundle), Shelving(slot, when[0], state, verdict.reason, when[1]))
         store.forget_models(slot)
     if verdict.fit:
         use(store, version, verdict.reason, budget)
@@ -227,4 +233,10 @@ def _sample(scorer: Scorer, x: F32, calm: I64, attack: I64) -> Sample:
     limit = Detector(Knowledge({"model": scorer.bundle})).calibration("model", "").value
     if not len(x):
         return Sample(np.zeros(0), np.zeros(0), limit)
-    return Sample(scorer.scores(x[calm]), scorer.scores(x[attack]), limit)
+    return Sample(_scores(scorer, x, calm), _scores(scorer, x, attack), limit)
+
+
+def _scores(scorer: Scorer, x: F32, rows: I64) -> F64:
+    """Scores of ``rows`` of ``x``, a few at a time: no copy of them all."""
+    parts = [scorer.scores(x[rows[at : at + BATCH]]) for at in range(0, len(rows), BATCH)]
+    return np.concatenate(parts) if parts else np.zeros(0)

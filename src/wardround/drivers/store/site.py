@@ -15,9 +15,10 @@ import hashlib
 import json
 import os
 import sqlite3
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +75,11 @@ class Stored:
     x: F32
     start: I64
     end: I64
-    device: tuple[str, ...]
-    type: tuple[str, ...]
+    device: list[str]
+    type: list[str]
     alarm: Bool
     incident: I64
-    verdict: tuple[str, ...]
+    verdict: list[str]
     rates: F64
 
     def __len__(self) -> int:
@@ -279,23 +280,35 @@ class SiteStore:
         """The windows that ended after ``since``, oldest first; only the ``newest`` so many, unless -1."""
         schema = self.schema()
         width = 0 if schema is None else len(schema.columns)
+        n = int(self._db.execute("SELECT count(*) FROM windows WHERE end > ?", (since,)).fetchone()[0])
+        n = n if newest < 0 else min(n, newest)
+        found = Stored(
+            x=np.empty((n, width), np.float32),
+            start=np.empty(n, np.int64),
+            end=np.empty(n, np.int64),
+            device=[""] * n,
+            type=[""] * n,
+            alarm=np.empty(n, np.bool_),
+            incident=np.empty(n, np.int64),
+            verdict=[""] * n,
+            rates=np.empty((n, M), np.float64),
+        )
         rows = self._db.execute(
             "SELECT w.x, w.start, w.end, w.device, w.type, w.alarm, w.incident, i.verdict, w.rates FROM windows w"
             " LEFT JOIN incidents i ON i.number = w.incident WHERE w.end > ? ORDER BY w.end DESC, w.id DESC LIMIT ?",
-            (since, newest),
-        ).fetchall()[::-1]
-        x = np.frombuffer(b"".join(r[0] for r in rows), dtype="<f4").reshape(len(rows), width).astype(np.float32)
-        return Stored(
-            x=x,
-            start=np.array([r[1] for r in rows], dtype=np.int64),
-            end=np.array([r[2] for r in rows], dtype=np.int64),
-            device=tuple(r[3] for r in rows),
-            type=tuple(r[4] for r in rows),
-            alarm=np.array([bool(r[5]) for r in rows], dtype=np.bool_),
-            incident=np.array([r[6] for r in rows], dtype=np.int64),
-            verdict=tuple(r[7] or "" for r in rows),
-            rates=np.frombuffer(b"".join(r[8] for r in rows), dtype="<f4").reshape(len(rows), M).astype(np.float64),
+            (since, n),
         )
+        # row by row into arrays: a gateway with half a million windows must not hold them twice
+        at = n
+        for at, row in zip(range(n - 1, -1, -1), rows, strict=False):
+            found.x[at] = np.frombuffer(row[0], dtype="<f4")
+            found.start[at], found.end[at] = row[1], row[2]
+            found.device[at], found.type[at] = sys.intern(row[3]), sys.intern(row[4])
+            found.alarm[at], found.incident[at] = bool(row[5]), row[6]
+            found.verdict[at] = row[7] or ""
+            found.rates[at] = np.frombuffer(row[8], dtype="<f4")
+        # a watcher beside us may have forgotten some meanwhile
+        return found if not at else Stored(**{f.name: getattr(found, f.name)[at:] for f in fields(Stored)})
 
     # --- incidents and verdicts
 
@@ -413,10 +426,11 @@ class SiteStore:
         """
         row = self._db.execute("SELECT body FROM models WHERE version = ?", (version,)).fetchone()
         if row is None:
-            raise UsageError(
-                f"{self.folder} has no model version {version}: wardround models list --site {self.folder}"
-            )
+            raise self._unknown(version)
         return bytes(row[0])
+
+    def _unknown(self, version: int) -> UsageError:
+        return UsageError(f"{self.folder} has no model version {version}: wardround models list --site {self.folder}")
 
     def activate(self, version: int, reason: str) -> None:
         """Put a version into service; the one before it in its slot is retired, and can be rolled back to.
@@ -424,9 +438,11 @@ class SiteStore:
         Raises:
             UsageError: no such version.
         """
-        self.body(version)
+        found = self._db.execute("SELECT slot FROM models WHERE version = ?", (version,)).fetchone()
+        if found is None:
+            raise self._unknown(version)
+        slot = found[0]
         with self.batch():
-            (slot,) = self._db.execute("SELECT slot FROM models WHERE version = ?", (version,)).fetchone()
             active = self._db.execute(
                 "SELECT version FROM models WHERE slot = ? AND state = 'active'", (slot,)
             ).fetchone()
