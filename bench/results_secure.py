@@ -52,7 +52,30 @@ def costs(found: dict[str, Any]) -> str:
         lines += [f"Whole rounds of the real machines in one process, 20,000 values ({when}):", ""]
         lines += ["| " + " | ".join(key.replace("_", " ") for key in keys) + " |", "|" + "---|" * len(keys)]
         lines += ["| " + " | ".join(_cell(row.get(key)) for key in keys) + " |" for row in rounds]
+        lines += ["", _growth(rounds)]
     return "\n".join([*lines, ""])
+
+
+def _growth(rounds: list[dict[str, Any]]) -> str:
+    """How a role's cost grows with the clients, between the two largest rounds without dropouts and cohorts."""
+    full = sorted((r for r in rounds if not r["dropped"] and not r["cohort"]), key=lambda r: int(r["clients"]))
+    if len(full) < 2:
+        return ""
+    less, more = full[-2:]
+    times = more["clients"] / less["clients"]
+    parts = [
+        f"{label} {more[key] / less[key]:.1f} times"
+        for label, key in (
+            ("a client's time", "client_ms_each"),
+            ("its bytes", "client_bytes_each"),
+            ("a member's time", "member_ms_each"),
+            ("its bytes", "member_bytes_each"),
+            ("the server's time", "server_ms"),
+            ("its bytes", "server_bytes"),
+            ("the process's memory", "peak_memory_mib_of_process"),
+        )
+    ]
+    return f"From {less['clients']:,} to {more['clients']:,} clients ({times:.0f} times as many, no dropouts, one sum): {', '.join(parts)}."
 
 
 def _ratios(found: dict[str, Any]) -> str:
@@ -174,11 +197,10 @@ def large(found: dict[str, Any]) -> str:
         for row in rows
     ]
     first = rows[0]
-    per_client = first["error_std_steps"] / first["opened_clients"]
     lines += [
         "",
-        f"Here all clients send the same vector, so their rounding to the grid of 2^-r steps adds up instead of averaging out: the sum is off by {first['error_std_steps']:.0f} steps "
-        f"({per_client:.3f} per client) where independent values would give {first['error_std_formula']:.0f}. The process holds the keys of all clients; the server adds ciphertexts as members accept them.",
+        f"All clients send the same vector, which rounding to the nearest would punish (Exactness, above): with all of them in the sum its error's standard deviation is "
+        f"{first['error_std_steps']:.1f} steps, the formula gives {first['error_std_formula']:.1f}. The process holds the keys of all clients; the server adds ciphertexts as members accept them.",
     ]
     if len(rows) < 3:
         lines.append(f"Only {len(rows)} of the three rounds (0, 15, 30 % vanished) ended in time.")

@@ -15,7 +15,7 @@ from test_e2e_nats import NAMES, Hospital, apart, simulated, until  # type: igno
 LONG = "WARDROUND_KILLS" in os.environ  # make kills
 MORTAL = Path(__file__).with_name("mortal.py")
 EVERYBODY = (*NAMES, "maternity 1")
-PATIENCE_S = 20  # what one death costs inside a turn, and what the living have to answer in
+PATIENCE_S = 12  # what one death costs inside a turn, and what the living have to answer in
 
 pytestmark = [
     pytest.mark.slow,
@@ -125,9 +125,10 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("model", MODELS if LONG else ["residual"])
+@pytest.mark.skipif(not LONG, reason="four federations of processes: make kills")
+@pytest.mark.parametrize("model", MODELS)
 def test_a_models_secure_sum_over_processes_ends_where_the_simulation_does(tmp_path: Path, model: str) -> None:
-    """tests/drivers/nats compares all models through the coordinator's loop without processes; `make kills` all of them here."""
+    """Always run: all models through the coordinator's loop (tests/drivers/nats), and an mlp with processes (test_e2e_nats.py)."""
 
     class Other(Hospital):  # type: ignore[misc]
         def write(self, name: str, text: str) -> None:
