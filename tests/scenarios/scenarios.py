@@ -92,9 +92,10 @@ def text(name: str) -> str:
     return override(plain, sets, f"{name}.toml")
 
 
-def measured(name: str, folder: Path) -> dict[str, Any]:
-    """Run the scenario; its measures, rounded to what the comparison looks at."""
-    run = start_run(text(name), f"{name}.toml", Options(None, folder, None, "scenario"), ignore)
+def measured(name: str, folder: Path, *more: str) -> dict[str, Any]:
+    """Run the scenario, with ``more`` settings; its measures, rounded to what the comparison looks at."""
+    told = override(text(name), list(more), f"{name}.toml")
+    run = start_run(told, f"{name}.toml", Options(None, folder, None, "scenario"), ignore)
     found = run.json("metrics.json")
     return {
         "parameters": found["model"]["parameters"],
