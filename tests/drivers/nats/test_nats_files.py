@@ -1,22 +1,27 @@
 """Keys, state, the TOML schema, health pages, doctor and status: everything of the deployment that needs no broker."""
 
+import asyncio
 import json
 import os
+import socket
 import stat
 import urllib.error
 import urllib.request
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from wardround.config import dump, parse
-from wardround.drivers.nats import doctor, keys, provisioning, standing
+from wardround.drivers.nats import doctor, keys, provisioning, serving, standing
 from wardround.drivers.nats.brokerconfig import Listen, private
 from wardround.drivers.nats.coordinator import Counts
 from wardround.drivers.nats.deployment import Broker, Federation, Gateway, fingerprint, load, read, roster
 from wardround.drivers.nats.keys import KeyFolder
+from wardround.drivers.nats.link import LinkError
 from wardround.drivers.nats.rows import own_rows
 from wardround.drivers.nats.serving import Saved
 from wardround.drivers.parties.names import COORDINATOR, token
@@ -26,7 +31,7 @@ from wardround.drivers.sinks.jsonlog import read as read_log
 from wardround.drivers.store.state import DiskError, State
 from wardround.drivers.strategies import full
 from wardround.errors import ConfigError, DataError, UsageError
-from wardround.events import RoundDone, RoundFailed
+from wardround.events import Note, RoundDone, RoundFailed
 from wardround.federation.server import Server
 from wardround.wire import encode
 
@@ -303,6 +308,83 @@ def test_doctor_finds_what_is_wrong_and_says_what_to_do(
     file.write_text("nonsense")
     assert not findings()["federation file"].ok
     assert all(f.remedy for f in findings().values() if not f.ok)
+
+
+def test_status_names_who_is_waited_for_and_who_runs_another_version() -> None:
+    gateway = {"here": True, "token": "g00000", "name": "icu", "silent_s": 1.0, "turn": 3, "busy": True}
+    found = {"run": "r", "running": True, "phase": "training", "round": 2, "rounds": 9, "exchange": 3, "version": "2"}
+    text = standing.text({**found, "waiting_for": ["icu"], "gateways": [{**gateway, "version": "1"}]})
+    assert "  waiting for icu" in text.splitlines()
+    assert text.endswith("busy, OTHER VERSION 1 (here 2)")
+    same = standing.text({**found, "waiting_for": [], "gateways": [{**gateway, "version": "2"}]})
+    assert "VERSION" not in same
+    assert "waiting" not in same
+
+
+def test_doctor_sees_taken_ports_an_unset_clock_and_keys_that_end_soon(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "CONNECT_S", 0.5)
+    clock = tmp_path / "timedatectl"
+    clock.write_text("#!/bin/sh\necho no\n")
+    clock.chmod(0o755)
+    monkeypatch.setattr(
+        "wardround.drivers.nats.doctor.shutil.which", lambda name, **_: str(clock) if name == "timedatectl" else None
+    )
+    monkeypatch.setattr(doctor, "SOON", timedelta(days=100_000))
+    list(provisioning.keys(provisioning.Asked(file)))
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", 0))
+        stranger.listen()
+        port = stranger.getsockname()[1]
+        file.write_text(TEXT + f"[broker]\nport = {port}\nhttp = {port}\n")
+        found = {f.what: f for f in doctor.examine(doctor.Patient(file, "", None, tmp_path / "state"))}
+    for what, remedy in {
+        "broker": "another program listens on port",
+        "http port": "choose another [broker] http",
+        "clock synchronised": "systemd-timesyncd",
+        "authority": "make new keys",
+        "broker certificate": "give gateways the new ca.pem",
+    }.items():
+        assert not found[what].ok, what
+        assert remedy in found[what].remedy
+    health = Health(0, lambda: {"healthy": True}, Snapshot("wr", dict, Counts))
+    try:
+        file.write_text(TEXT + f"[broker]\nport = 9\nhttp = {health.port}\n")
+        found = {f.what: f for f in doctor.examine(doctor.Patient(file, "", None, tmp_path / "state"))}
+        assert found["http port"].ok
+    finally:
+        health.close()
+
+
+@pytest.mark.parametrize("url", ["tls://broker:4222", ""])
+def test_a_broker_of_ones_own_may_come_up_later(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """After a power cut nobody waits for an operator; a private broker that does not answer is a fault."""
+    monkeypatch.setattr(serving, "AGAIN_S", 0.0)
+    monkeypatch.setattr(serving, "OPEN_S", 60.0 if url else -1.0)
+    tries, said = [], list[Note]()
+
+    class Waking:
+        async def open(self, *_: object) -> None:
+            tries.append(1)
+            if len(tries) < 4:
+                raise LinkError("no route")
+
+        async def close(self) -> None:
+            return
+
+    federation = SimpleNamespace(broker=Broker(url=url))
+    process = SimpleNamespace(_federation=federation, _keys=lambda: None, _emit=said.append)
+    opened: Any = serving._Process._opened
+    waiting = opened(process, Waking(), SimpleNamespace(draining=False))
+    if url:
+        assert asyncio.run(waiting)
+        assert len(tries) == 4
+        assert [note.code for note in said] == ["broker.away"]
+        assert not asyncio.run(opened(process, Waking(), SimpleNamespace(draining=True)))
+    else:
+        with pytest.raises(UsageError, match="wardround doctor"):
+            asyncio.run(waiting)
 
 
 def test_tokens_are_fit_for_subjects() -> None:

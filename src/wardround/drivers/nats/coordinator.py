@@ -90,6 +90,11 @@ class Coordinator:
     def over(self) -> bool:
         return self.server.phase is Phase.DONE
 
+    @property
+    def draining(self) -> bool:
+        """Was it told to stop?"""
+        return self._draining.is_set()
+
     def drain(self) -> None:
         """Stop at the next message; what is open is taken up by the next start."""
         self._draining.set()

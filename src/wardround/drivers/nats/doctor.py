@@ -6,15 +6,18 @@ Checks are functions from what is examined to findings; one that raises is a fin
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import platform
 import shutil
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -33,6 +36,7 @@ NEEDED_BROKER = (2, 9)
 FREE_BYTES = 500_000_000
 BUILT = datetime(2026, 11, 1, tzinfo=UTC)
 CONNECT_S = 5.0
+SOON = timedelta(days=30)  # a certificate that ends so soon is a finding while there is time
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ def _keys(case: _Case) -> Iterator[Finding]:
     certificate = x509.load_pem_x509_certificate(case.keys.authority.read_bytes())
     now = datetime.now(UTC)
     ends = certificate.not_valid_after_utc
-    valid = certificate.not_valid_before_utc <= now <= ends
+    valid = certificate.not_valid_before_utc <= now <= ends - SOON
     yield Finding(
         "authority", valid, f"valid until {ends:%Y-%m-%d}", "set the clock right, or make new keys: wardround keys"
     )
@@ -124,7 +128,7 @@ def _keys(case: _Case) -> Iterator[Finding]:
     yield from _signing(case)
     if not case.patient.name and not case.federation.broker.url:
         broker = x509.load_pem_x509_certificate(case.keys.certificate.read_bytes())
-        valid = now <= broker.not_valid_after_utc
+        valid = now <= broker.not_valid_after_utc - SOON
         remedy = f"delete broker.pem, broker.key and ca.pem in {case.keys.path}, run wardround keys, give gateways the new ca.pem"
         yield Finding("broker certificate", valid, f"valid until {broker.not_valid_after_utc:%Y-%m-%d}", remedy)
 
@@ -183,6 +187,15 @@ def _clock(case: _Case) -> Iterator[Finding]:
     yield Finding(
         "clock", now > BUILT, f"{now:%Y-%m-%d %H:%M:%S} UTC", "the clock stands before this program was made: start NTP"
     )
+    if (program := shutil.which("timedatectl")) is None:
+        return
+    said = subprocess.run(  # noqa: S603 - a fixed program
+        [program, "show", "--property=NTPSynchronized", "--value"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    if said in {"yes", "no"}:  # no systemd runs in a container: it says nothing there
+        yield Finding(
+            "clock synchronised", said == "yes", said, "start a time service: systemctl enable --now systemd-timesyncd"
+        )
 
 
 def _disk(case: _Case) -> Iterator[Finding]:
@@ -210,7 +223,13 @@ def _broker(case: _Case) -> Iterator[Finding]:
         asyncio.run(asyncio.wait_for(_visit(case, owner), CONNECT_S))
     except (LinkError, TimeoutError, OSError) as error:
         if not case.patient.name and not case.federation.broker.url:
-            yield Finding("broker", True, f"none at {where} now: wardround serve starts it")
+            port = case.federation.broker.port
+            yield Finding(
+                "broker",
+                not _taken(case.federation.broker.host, port),
+                f"none at {where} now: wardround serve starts it",
+                f"another program listens on port {port} ({error or 'no answer'}): stop it, or choose another [broker] port",
+            )
             return
         yield Finding(
             "broker",
@@ -220,6 +239,34 @@ def _broker(case: _Case) -> Iterator[Finding]:
         )
         return
     yield Finding("broker", True, f"{where} answers, the key is accepted")
+
+
+def _port(case: _Case) -> Iterator[Finding]:
+    """The port of /health and /metrics: free, or this program's own."""
+    f, gateway = case.federation, bool(case.patient.name)
+    port = f.gateway.http if gateway else f.broker.http
+    if not port or not _taken("127.0.0.1", port):
+        return
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=2.0) as answer:  # noqa: S310 - a fixed scheme
+            ours = "healthy" in json.load(answer)
+    except (OSError, ValueError):
+        ours = False
+    table = "gateway" if gateway else "broker"
+    yield Finding(
+        "http port",
+        ours,
+        f"{port} on 127.0.0.1 is taken" + (" by a wardround that runs" if ours else ""),
+        f"another program listens there: choose another [{table}] http, or 0 for none",
+    )
+
+
+def _taken(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), 0.5):
+            return True
+    except OSError:
+        return False
 
 
 async def _visit(case: _Case, owner: str) -> None:
@@ -257,6 +304,7 @@ CHECKS: dict[str, Callable[[_Case], Iterator[Finding]]] = {
     "clock": _clock,
     "disk": _disk,
     "broker": _broker,
+    "http port": _port,
     "data source": _data,
 }
 REMEDIES = {
@@ -264,6 +312,7 @@ REMEDIES = {
     "keys": "make them: wardround keys FEDERATION.toml (coordinator), or copy ca.pem and this gateway's key file",
     "clock": "start NTP",
     "disk": "name another folder with --state",
+    "http port": "choose another http port in the file",
     "broker": "see the key and the address in [broker]",
     "data source": "name the data's folder with --data DIR or WARDROUND_DATA",
 }

@@ -70,6 +70,9 @@ async def connect(servers: list[str], keys: KeyFolder, owner: str, on_back: Call
         raise LinkError(str(error)) from error
     except (OSError, TimeoutError) as error:
         raise LinkError(str(error)) from error
+    except asyncio.CancelledError:  # something that is no broker listens there, and says nothing
+        await connection.close()
+        raise
     connection.options["allow_reconnect"] = True  # only the first connection may fail: its reason should be seen
     return connection
 

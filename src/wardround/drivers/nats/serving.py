@@ -35,7 +35,7 @@ from wardround.drivers.store.result import write_result
 from wardround.drivers.store.state import State
 from wardround.drivers.world import build, plan, root_rows
 from wardround.errors import UsageError
-from wardround.events import Emit, Event, Note, RunDone, RunStarted, RunStopped
+from wardround.events import Emit, Event, Note, RoundDone, RoundFailed, RunDone, RunStarted, RunStopped
 from wardround.federation.server import Phase
 from wardround.federation.watch import Watch
 from wardround.wire import decode, encode, message
@@ -102,7 +102,7 @@ class _Process:
         self._digest = fingerprint(self._federation, self._names)
         self._saved = self._load()
         self._run_id = self._saved.run if self._saved else _run_id(self._federation)
-        self._began = time.monotonic()
+        self._began = self._closed = time.monotonic()
 
     async def run(self) -> bool:
         broker = self._broker()
@@ -122,7 +122,8 @@ class _Process:
         if broker is not None:
             watching.append(loop.create_task(_watch(broker, self._start_broker, self._emit)))
         try:
-            await _opened(hub, self._federation.broker.servers, self._keys())
+            if not await self._opened(hub, coordinator):
+                return False
             self._started(coordinator)
             await coordinator.run()
             self._ended(coordinator)
@@ -136,6 +137,30 @@ class _Process:
                 health.close()
             log.close()
         return coordinator.over
+
+    async def _opened(self, hub: Hub, coordinator: Coordinator) -> bool:
+        """Connect. A broker of your own may come up later than this process (after a power cut): it is waited for, as gateways
+        do; the private one was just started. False: told to stop before.
+
+        Raises:
+            UsageError: the private broker does not answer.
+        """
+        end, told = time.monotonic() + OPEN_S, False
+        while not coordinator.draining:
+            try:
+                await asyncio.wait_for(hub.open(self._federation.broker.servers, self._keys()), OPEN_S)
+            except (LinkError, TimeoutError) as error:
+                await hub.close()
+                text = f"the broker cannot be used: {error or 'no answer'}; see: wardround doctor FEDERATION.toml"
+                if not self._federation.broker.url and time.monotonic() + AGAIN_S > end:
+                    raise UsageError(text) from error
+                if not told:
+                    told = True
+                    self._emit(Note("broker.away", f"{text}; trying on"))
+                await asyncio.sleep(AGAIN_S)
+            else:
+                return True
+        return False
 
     def _keys(self) -> KeyFolder:
         return KeyFolder(self._asked.file.parent / self._federation.broker.keys)
@@ -225,6 +250,7 @@ class _Process:
                 "round": coordinator.server.round,
                 "exchange": coordinator.server.exchange,
                 "waiting": len(coordinator.desk.waiting),
+                "last_round_age_seconds": time.monotonic() - self._closed,
             }
 
         return Health(
@@ -232,6 +258,8 @@ class _Process:
         )
 
     def _emit(self, event: Event) -> None:
+        if isinstance(event, RoundDone | RoundFailed):
+            self._closed = time.monotonic()
         for told in (event, *self._watch.see(event)):
             for sink in self._sinks:
                 sink(told)
@@ -251,25 +279,6 @@ class _Process:
             self._asked.folder, self._agreed, server.outcome(), about, self._federation.evaluation.target_fpr
         )
         self._emit(RunDone(self._run_id, server.round, score, time.monotonic() - self._began))
-
-
-async def _opened(hub: Hub, servers: list[str], keys: KeyFolder) -> None:
-    """Open the hub within OPEN_S (a cluster elects its leader first), or say that the broker is not there.
-
-    Raises:
-        UsageError: no broker.
-    """
-    end = time.monotonic() + OPEN_S
-    while True:
-        try:
-            return await asyncio.wait_for(hub.open(servers, keys), max(AGAIN_S, end - time.monotonic()))
-        except (LinkError, TimeoutError) as error:
-            await hub.close()
-            if time.monotonic() + AGAIN_S > end:
-                raise UsageError(
-                    f"the broker cannot be used: {error or 'no answer'}; run: wardround doctor FEDERATION.toml"
-                ) from error
-        await asyncio.sleep(AGAIN_S)
 
 
 async def _watch(broker: PrivateBroker, start: Any, emit: Emit) -> None:

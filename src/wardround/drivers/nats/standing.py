@@ -60,15 +60,18 @@ def text(found: dict[str, Any]) -> str:
     lines = [
         f"run {found['run']}: {state}, phase {found['phase']}, round {found['round']}{of}, exchange {found['exchange']}"
     ]
+    if found.get("waiting_for"):
+        lines.append(f"  waiting for {', '.join(found['waiting_for'])}")
     for each in found.get("gateways", []):
         seen = (
             "never seen"
             if each["silent_s"] is None
             else f"seen {each['silent_s']:.0f} s ago, answered turn {each['turn']}"
         )
-        lines.append(
-            f"  {'here' if each['here'] else 'AWAY'}  {each['token']}  {each['name']}: {seen}{', busy' if each['busy'] else ''}"
-        )
+        other = each.get("version") not in {None, found.get("version")}
+        version = f", OTHER VERSION {each['version']} (here {found['version']})" if other else ""
+        busy = ", busy" if each["busy"] else ""
+        lines.append(f"  {'here' if each['here'] else 'AWAY'}  {each['token']}  {each['name']}: {seen}{busy}{version}")
     return "\n".join(lines)
 
 
