@@ -43,7 +43,7 @@ OUT = Path(os.environ.get("WARDROUND_RESULTS", Path(__file__).resolve().parent /
 ROUNDS, TAIL = 100, (0, 10, 20)
 DATA = {
     "ciciomt2024": '[data]\nuse = "ciciomt2024"\nlabels = "19class"\n',
-    "iot23": '[data]\nuse = "iot23"\n',
+    "iot23": '[data]\nuse = "iot-23"\nlabels = "binary"\ndeduplicate = true\n',
 }
 BASE = """
 name = "robust"

@@ -20,6 +20,7 @@ import numpy as np
 
 from wardround.arrays import F32, F64
 
+LANES = 4  # BLAS is faster on row counts that are multiples of this: the rest is filled up with zeros
 BLOCK_VALUES = 1 << 18  # float32 values of a block of columns: 1 MB, which a core's own cache holds
 
 
@@ -41,8 +42,9 @@ class Points:
         m, d = self.rows.shape
         near = np.zeros(m, dtype=np.float32)
         near[np.argsort(self.norms, kind="stable")[: (m + 1) // 2]] = 1.0 / ((m + 1) // 2)
-        total = np.zeros((self.count, self.count))
-        room = np.empty((self.count, widest(self.count)), dtype=np.float32)  # one for all blocks: fresh memory is slow
+        padded = -(-self.count // LANES) * LANES
+        total = np.zeros((padded, padded))
+        room = np.zeros((padded, min(widest(self.count), d)), dtype=np.float32)  # one for all: fresh memory is slow
         for a, b in blocks(d, self.count):
             part = self.rows[:, a:b]
             centre = near @ part
@@ -52,7 +54,7 @@ class Points:
             for at, vector in enumerate(self.extra, start=m + 1):
                 np.subtract(vector[a:b], centre, out=shifted[at])
             total += shifted @ shifted.T
-        return total
+        return total[: self.count, : self.count]
 
     def vector(self, weights: F64) -> F32:
         """The point ``weights`` [p] @ points, [d]."""

@@ -147,10 +147,12 @@ def nearest_median_mean(ordered: F32, keep: int) -> F32:
     would lose, which is so for a first stretch of places and never after.
     """
     k = len(ordered)
-    twice = 2 * ordered[(k - 1) // 2 : k // 2 + 1].mean(axis=0)
-    start = np.count_nonzero(ordered[: k - keep] + ordered[keep:] < twice, axis=0)
-    window = start[:, None] + np.arange(keep)
-    mean: F32 = np.take_along_axis(ordered.T, window, axis=1).mean(axis=1)
+    low, high = ordered[(k - 1) // 2], ordered[k // 2]
+    twice, total = low + high, ordered[:keep].sum(axis=0, dtype=np.float32)
+    for lost, gained in zip(ordered[: k - keep], ordered[keep:], strict=True):
+        moves = lost + gained < twice
+        total += np.where(moves, gained - lost, np.float32(0))
+    mean: F32 = total / np.float32(keep)
     return mean
 
 

@@ -21,6 +21,7 @@ from wardround.aggregate.rule import Decision, Rule, Votes
 from wardround.arrays import F64, I64
 
 POWER_STEPS = 40
+FEW = 24  # rows for which all eigenvectors are found faster than the first one by steps
 SETTLED = 1e-6  # change of the direction below which the power iteration has arrived
 TINY = np.finfo(np.float64).tiny
 
@@ -70,13 +71,17 @@ class DnC(Rule):
 
 
 def spectral_scores(inner: F64) -> F64:
-    """Squared projection [k] of each centred row on the top singular direction, by power iteration.
+    """Squared projection [k] of each centred row on the top singular direction, up to a common factor; by power iteration.
 
     ``inner``: inner products [k, k] of the rows about any centre. Where two directions are equally strong any mixture
     of them is as good: outliers dominate all of them.
     """
     column = inner.mean(axis=0)
     centred = inner - column[:, None] - column[None, :] + column.mean()
+    if len(inner) <= FEW:
+        values, vectors = np.linalg.eigh(centred)
+        few: F64 = max(float(values[-1]), 0.0) * vectors[:, -1] ** 2
+        return few
     direction = centred[:, np.argmax(np.diag(centred))]  # the row farthest from the mean against all others
     change = np.inf
     for _ in range(POWER_STEPS):

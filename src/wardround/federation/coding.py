@@ -175,6 +175,16 @@ def spread(parts: Sequence[Part], rows: F32, coding: LinearCoding) -> F32:
     return np.concatenate(whole, axis=1).astype(np.float32)
 
 
+def through(parts: Sequence[Part], block: F32, coding: LinearCoding) -> F32:
+    """A block [D] of the server's own as it would arrive through the round's support: rules compare like with like."""
+    d = _coded_size(parts)
+    pieces = np.split(block, np.cumsum([part.size for part in parts])[:-1])
+    seen = [
+        coding.backward(coding.forward(v)) if part.size == d else v for part, v in zip(parts, pieces, strict=True)
+    ]
+    return np.concatenate(seen).astype(np.float32)
+
+
 def pack(exchange: int, counts: Sequence[int], code: bytes) -> Coded:
     """An open answer: ``counts`` are weight, loss and steps; nothing else of a client that weighs nothing."""
     said = counts if counts[0] else [0]

@@ -159,7 +159,8 @@ class Carried:
 @dataclass(frozen=True, eq=False)
 class Combined:
     """The server's result of one round: the new model [d], what it carries on, facts for the log, and the ``rows`` [m, k]
-    with the rule's result, for trust and for people.
+    with the rule's result and the ``reference`` [k] they are held against (the server's own update as it looks on the round's
+    support; without one the result), for trust and for people.
     """
 
     parameters: F32
@@ -168,6 +169,7 @@ class Combined:
     update_norm: float
     rows: F32
     mean: Mixed
+    reference: F32
 
 
 def combine(plan: Plan, sums: list[CohortSum], parameters: F32, carried: Carried, moment: Moment) -> Combined:
@@ -182,7 +184,10 @@ def combine(plan: Plan, sums: list[CohortSum], parameters: F32, carried: Carried
     rows, weights = means(whole, moment.heaviest)
     if moment.coding is not None:
         rows = coding.spread(parts, rows, moment.coding)
-    mean = plan.rule.combine(rows, weights, moment.context, carried.rule)
+    context = moment.context
+    if moment.coding is not None and context.root is not None:
+        context = replace(context, root=coding.through(parts, context.root, moment.coding))
+    mean = plan.rule.combine(rows, weights, context, carried.rule)
     delta, algorithm = plan.algorithm.delta(mean.vector, carried.algorithm, parameters.size, moment.share)
     moved, optimiser = plan.optimiser.apply(carried.optimiser, parameters, delta)
     total = np.sum([row.counts for row in sums], axis=0)
@@ -198,6 +203,7 @@ def combine(plan: Plan, sums: list[CohortSum], parameters: F32, carried: Carried
         update_norm=float(np.linalg.norm(delta)),
         rows=rows,
         mean=mean,
+        reference=mean.vector if context.root is None else context.root,
     )
 
 

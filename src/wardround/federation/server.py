@@ -283,10 +283,8 @@ class Server(Standing):
         if not watch.watch or len(sums) + len(opened.spoilt) < 2:
             return events
         cohort = trust.membership(self._peers, [*self._cohorts(opened, sums), *opened.spoilt])
-        root = self.context().root
-        reference = done.mean.vector if root is None else root
         state = self._state.trust or trust.begin(len(self._peers))
-        shown = trust.Round(self.round, self._peers, cohort, done.rows, reference, len(opened.spoilt))
+        shown = trust.Round(self.round, self._peers, cohort, done.rows, done.reference, len(opened.spoilt))
         found = trust.review(watch, state, shown)
         self._state, self._verdicts = replace(self._state, trust=found.state), found.verdicts
         return (*events, *found.events)

@@ -224,3 +224,27 @@ def test_an_adversary_that_sees_momentum_sends_what_it_means_to() -> None:
         pair = min(((i, j) for i in range(4) for j in range(i)), key=lambda ij: norms[ij[0]][ij[1]])
         honest = np.delete(sent, pair, axis=0).mean(axis=0)
         np.testing.assert_allclose(sent[pair[0]], -0.5 * honest, atol=1e-4 * np.abs(honest).max() + 1e-6)
+
+
+FRUGAL = (
+    "compress.up=[{use='importance', share=0.3}]",
+    "compress.down=[{use='int'}]",
+    "secagg.use=lattice",
+    "secagg.minimum=2",
+    "rounds.cohort_size=2",
+    "data.wards=8",
+    "rounds.count=8",
+    "rounds.weighting=uniform",
+    "auth.use=none",
+)
+OVERTURNED = ("attack.use=ipm", "attack.epsilon=12.0", "attack.fraction=0.2")
+
+
+def test_a_rule_stands_on_the_masked_coordinates_of_a_secure_sum(tmp_path: Path) -> None:
+    """30 % of the coordinates, drawn for all alike, summed by the lattice in pairs; most rows hold a liar, the root set tells."""
+    fallen = f1(simulate(tmp_path, *FRUGAL, *OVERTURNED, "rule.use=mean"))
+    stands = simulate(tmp_path, *FRUGAL, *OVERTURNED, "rule.use=rooted-mean", "root.size=80")
+    assert f1(stands) > fallen + 0.05
+    judged = [event for event in read(stands.log) if isinstance(event, RowsJudged)]
+    assert all(len(event.weights) == 4 for event in judged)
+    assert any(min(event.weights) == 0.0 for event in judged), "rows against the root weigh nothing"
