@@ -41,7 +41,9 @@ def test_what_the_server_holds_is_masked_as_a_clients_numbers_are() -> None:
     d = pair.server.parameters.size
     block = np.random.default_rng(1).normal(size=d).astype(np.float32)
     seen = coding.through(plan.algorithm.parts(d), block, support)
-    np.testing.assert_array_equal(seen, coding.spread(plan.algorithm.parts(d), support.forward(block)[None], support)[0])
+    np.testing.assert_array_equal(
+        seen, coding.spread(plan.algorithm.parts(d), support.forward(block)[None], support)[0]
+    )
     assert np.count_nonzero(seen) == round(0.3 * d)
 
 

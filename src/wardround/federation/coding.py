@@ -179,9 +179,7 @@ def through(parts: Sequence[Part], block: F32, coding: LinearCoding) -> F32:
     """A block [D] of the server's own as it would arrive through the round's support: rules compare like with like."""
     d = _coded_size(parts)
     pieces = np.split(block, np.cumsum([part.size for part in parts])[:-1])
-    seen = [
-        coding.backward(coding.forward(v)) if part.size == d else v for part, v in zip(parts, pieces, strict=True)
-    ]
+    seen = [coding.backward(coding.forward(v)) if part.size == d else v for part, v in zip(parts, pieces, strict=True)]
     return np.concatenate(seen).astype(np.float32)
 
 
