@@ -88,6 +88,11 @@ LAYERS = {
     "+ codec, both ways (without the lattice)": (*PLAIN, *CODEC),
     "all at once": ("secagg={use='lattice'}", "auth={use='x-wing'}", *COHORTS, *CODEC),
 }
+HOSPITAL = (
+    "data={use='hospital', wards=12, devices_per_ward=6, labels='6class'}",
+    "split={use='temporal', per_group=true, test=0.25, validation=0.15}",
+    "normal={fit=false}",
+)
 SITE = "CTU-Malware-Capture-34-1"
 SITES = (
     *("CTU-Honeypot-Capture-4-1", "CTU-Honeypot-Capture-5-1", "CTU-Honeypot-Capture-7-1", "CTU-Malware-Capture-8-1"),
@@ -120,7 +125,7 @@ def cases() -> list[Case]:
     main = ("FedAvg", "FedProx 0.1", "ours: stable common model + prior", "local-only")
     for split, sets in SPLITS.items():
         found += [Case("splits", f"{split}: {name}", SKEWED, (*PLAIN, *sets, *STRATEGIES[name])) for name in main]
-    for name in ("none", "client", "window"):
+    for name in ("none", "client", "window", "calm"):
         prior = f"prior={{use='{name}'}}"
         left = f"split={{use='groups', leave_out=['{SITE}']}}"
         found.append(
@@ -156,10 +161,29 @@ def cases() -> list[Case]:
         for name, sets in natural.items()
     ]
     for site in SITES:
-        for name in ("none", "window"):
+        for name in ("none", "window", "calm"):
             left = f"split={{use='groups', leave_out=['{site}']}}"
             sets = (*PLAIN, "rounds.count=30", left, f"prior={{use='{name}'}}")
             found.append(Case("IoT-23 left out", f"{site.removeprefix('CTU-')}, prior {name}", "iot23-natural", sets))
+    gaps = "gaps={clients=0.3, columns=0.3}"
+    columns = {
+        "no gateway lacks any": (),
+        "3 of 10 gateways lack 30 % of the columns": (gaps,),
+        "the same without mask bits": (gaps, "scaling={use='quantile', missing_bits=false}"),
+        "all gateways lack 30 % each": ("gaps={clients=1.0, columns=0.3}",),
+    }
+    found += [
+        Case("columns", name, SKEWED, (*PLAIN, *SPLITS["Dirichlet 0.5"], *sets)) for name, sets in columns.items()
+    ]
+    typed = {
+        "common model": (),
+        "finetune": ("personal={use='finetune'}",),
+        "typed heads": ("personal={use='typed'}",),
+        "typed biases": ("personal={use='typed', tensors=['*.bias']}",),
+        "heads shared by type": ("algorithm={use='type-heads', clusters=6}",),
+        "TERM": ("algorithm={use='term'}",),
+    }
+    found += [Case("device types", name, "demo", (*PLAIN, *HOSPITAL, *sets)) for name, sets in typed.items()]
     late = "evaluation.late_clients=0.2"
     found += [
         Case("late", name, SKEWED, (*PLAIN, late, *STRATEGIES[name]))
@@ -208,6 +232,7 @@ def run(case: Case, seed: int, data: Path) -> dict[str, Any]:
         "own": personal["own"],
         "late": personal["late"],
         "unlabelled": personal["unlabelled"],
+        "device_types": personal["device_types"],
         "bytes_up_per_client": metrics["bytes"]["up_per_client"],
         "bytes_down_per_client": metrics["bytes"]["down_per_client"],
         "rounds_to_95": _rounds_to(metrics, 0.95),

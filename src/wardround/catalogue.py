@@ -20,7 +20,7 @@ from wardround.errors import UsageError
 from wardround.federation import algorithms, clusters, fairness, mixtures, momentum, sketches, typeheads
 from wardround.secagg import choice
 from wardround.traffic import partition, scaling, split
-from wardround.training import models, personal, priors
+from wardround.training import calm, models, personal, priors
 
 GROUP = "wardround.strategies"
 KIND_TEXT = {
@@ -137,7 +137,7 @@ CORE = Catalogue(
         "optimiser": _named(*optimise.OPTIMISERS),
         "secagg": _named(*choice.SUMS),
         "personal": _named(*personal.STRATEGIES),
-        "prior": _named(*priors.STRATEGIES),
+        "prior": _named(*priors.STRATEGIES, *calm.STRATEGIES),
         "attack": _named(NoAttack),
         "auth": _named(*auth_choice.CHOICES),
         "codec": _named(*codecs.CODECS),

@@ -2,6 +2,7 @@
 
     client   logits + log(own share / trained share)                        Saerens et al., Neural Computation 2002, eq. 2.4
     window   the same with the share estimated from recent rows by EM       Saerens et al. 2002, eq. 2.9
+    calm     a threshold for a site without labels                          calm.py
 
 Own shares are mixed with a ``floor`` of the trained ones, so that a class the client never had stays visible: it loses at
 most log(1 / floor). Nothing of this is sent: counts and estimate stay at the client.

@@ -21,6 +21,7 @@ from wardround.federation import clusters
 from wardround.federation.plan import Prepared, label_offset
 from wardround.rng import stream
 from wardround.training import metrics, priors
+from wardround.training.calm import CalmPrior
 from wardround.training.personal import Finetune, Typed
 from wardround.training.task import Engine, Job, Rows, Trained
 from wardround.training.tuning import Pupil, row_losses, tune
@@ -157,11 +158,17 @@ def few_shot(place: Place, late: Sequence[int]) -> list[dict[str, Any]]:
 
 def _unlabelled(place: Place, everybody: tuple[Traffic, F32]) -> dict[str, float | None]:
     """The test rows as traffic of one site that has no labels at all: what the prior correction makes of them in their order
-    (only ``window`` can do anything without counts). With a site left out of training this is the site's own view.
+    (only ``window`` and ``calm`` can do anything without counts). With a site left out of training this is the site's own view.
+    ``calm`` takes the first benign rows for its calm window; the others are judged.
     """
-    traffic, common = everybody
-    nothing = np.zeros(place.federation.plan.classes)
-    corrected = (traffic.rows, place.federation.experiment.prior.correct(common, nothing, place.trained))
+    (traffic, common), prior = everybody, place.federation.experiment.prior
+    nothing, benign = np.zeros(place.federation.plan.classes), place.federation.plan.labels.benign
+    corrected = (traffic.rows, prior.correct(common, nothing, place.trained))
+    if isinstance(prior, CalmPrior) and benign is not None:
+        window = np.flatnonzero(traffic.rows.y == benign)[: prior.rows]
+        rest = np.delete(np.arange(len(traffic.rows)), window)
+        rows = Rows(traffic.rows.x[rest], traffic.rows.y[rest])
+        corrected = (rows, prior.moved(common[window], common[rest], benign))
     found = _numbers(corrected, corrected, nothing)
     return {key: found[key] for key in ("accuracy", "macro_f1")}
 

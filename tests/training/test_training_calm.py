@@ -1,0 +1,70 @@
+"""A site without labels: its threshold moves where a calm window proves that attacks are there, and only there."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wardround.training.calm import CalmPrior, attacks_share, scores, threshold
+
+
+def site(seed: int, n: int = 2000, share: float = 0.6, apart: float = 6.0, at: float = -20.0) -> Any:
+    """(scores, attack?) of a site whose scores all lie below the model's threshold of 0."""
+    rng = np.random.default_rng(seed)
+    y = rng.random(n) < share
+    return rng.normal(at, 1.5, n) + apart * y, y
+
+
+@pytest.mark.parametrize("share", [0.2, 0.6, 0.9])
+def test_a_shifted_site_finds_its_threshold(share: float) -> None:
+    s, y = site(1, share=share)
+    calm = np.random.default_rng(2).normal(-20.0, 1.5, 200)
+    at = threshold(calm, s, 0.95)
+    assert at is not None
+    assert (s > 0).sum() == 0
+    assert ((s > at) == y).mean() > 0.93
+
+
+def test_the_share_is_bounded_from_below() -> None:
+    calm = np.random.default_rng(2).normal(-20.0, 1.5, 400)
+    for share in (0.0, 0.05, 0.3, 0.8):
+        bound = attacks_share(calm, site(3, share=share)[0], 0.95)
+        assert bound <= share
+        assert bound >= 0.6 * (share - 0.15)
+
+
+def test_a_site_without_attacks_is_left_alone_as_often_as_promised() -> None:
+    moved = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        moved += threshold(rng.normal(size=100), rng.normal(size=500), 0.9) is not None
+    assert moved <= 20
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(st.integers(0, 10**6), st.integers(0, 60), st.integers(0, 60), st.integers(2, 5), st.floats(-50, 50, width=32))
+def test_moved_logits_differ_in_the_benign_class_alone_and_by_one_number(
+    seed: int, m: int, n: int, classes: int, constant: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    calm, logits = (rng.normal(0, 3, (k, classes)).astype(np.float32) for k in (m, n))
+    prior, benign = CalmPrior(), int(rng.integers(classes))
+    found = prior.moved(calm, logits, benign)
+    assert np.array_equal(np.delete(found, benign, 1), np.delete(logits, benign, 1))
+    steps = found[:, benign] - logits[:, benign]
+    assert np.allclose(steps, steps[:1] if n else 0.0, atol=1e-4)
+    shifted = prior.moved(calm + np.float32(constant), logits + np.float32(constant), benign)
+    np.testing.assert_allclose(shifted - np.float32(constant), found, atol=1e-3)
+
+
+def test_scores_say_attack_where_the_model_does() -> None:
+    logits = np.random.default_rng(4).normal(size=(50, 4)).astype(np.float32)
+    assert np.array_equal(scores(logits, 1) > 0, logits.argmax(1) != 1)
+
+
+@pytest.mark.parametrize("bad", [{"rows": 0}, {"confidence": 1.0}, {"floor": 0.0}])
+def test_settings_out_of_range_are_refused(bad: Any) -> None:
+    with pytest.raises(ValueError, match="must"):
+        CalmPrior(**bad)
