@@ -180,7 +180,7 @@ def cases() -> list[Case]:
         "finetune": ("personal={use='finetune'}",),
         "typed heads": ("personal={use='typed'}",),
         "typed biases": ("personal={use='typed', tensors=['*.bias']}",),
-        "heads shared by type": ("algorithm={use='type-heads', clusters=6}",),
+        "heads shared by type": ("algorithm={use='type-heads', clusters=8}",),
         "TERM": ("algorithm={use='term'}",),
     }
     found += [Case("device types", name, "demo", (*PLAIN, *HOSPITAL, *sets)) for name, sets in typed.items()]

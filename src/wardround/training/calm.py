@@ -3,9 +3,9 @@
 At a site that no training saw, a model may still rank attacks above normal traffic and yet put all of both on one side of its
 threshold. The site knows no attack, but it can take an early window for normal. With F0 the scores' distribution in that
 calm window and F that of the later, unlabelled rows, F = (1 - p) F0 + p F1 where p is the share of attacks; so at every score
-1 - p <= F / F0. With both distributions inside their one-sided Dvoretzky-Kiefer-Wolfowitz bands this bounds p from below at once for
-all scores (Blanchard, Lee and Scott, JMLR 2010). If the bound is 0 nothing is known and nothing changes: a calm site keeps the
-model's own threshold. Else p gives the recall at every score, and the threshold is where the estimated macro-F1 of
+1 - p <= F / F0. With both distributions inside their one-sided Dvoretzky-Kiefer-Wolfowitz bands this bounds p from below, at
+once for all scores (Blanchard, Lee and Scott, JMLR 2010). If the bound is 0 nothing is known and nothing changes: a calm site
+keeps the model's own threshold. Else p gives the recall at every score, and the threshold is where the estimated macro-F1 of
 "attack or not" is largest.
 
 Laws: rows like the calm ones change nothing, with the stated confidence; a constant added to a row's logits, or to all scores,
