@@ -9,6 +9,7 @@ from federation_pair import Pair, make_plan, with_schedule  # type: ignore[impor
 from wardround.aggregate.rooted import FLTrust
 from wardround.aggregate.rules import Context
 from wardround.arrays import F32
+from wardround.compress.budget import Ring
 from wardround.compress.chain import LinearCoding
 from wardround.compress.supports import Importance
 from wardround.compress.table import Compress
@@ -16,7 +17,6 @@ from wardround.federation import coding, pipeline, reach
 from wardround.federation.cohorts import CohortSum
 from wardround.federation.pipeline import Moment
 from wardround.federation.plan import Plan
-from wardround.federation.ring import Ring
 from wardround.federation.server import Phase
 from wardround.training.models import Mlp
 
