@@ -169,32 +169,30 @@ def draw(found: dict[str, Any], path: Path = PICTURE) -> None:
             "model": "model",
             "trees, pooled": "trees",
         }
-        inks = (INK["fed"], "#7aa6d6", "#b9a3d0", "#c9c9c9", INK["loc"])
+        inks = {
+            "squares_p": INK["fed"],
+            "guard": "#7aa6d6",
+            "normal": "#b9a3d0",
+            "model": "#9a9a9a",
+            "trees": INK["loc"],
+        }
         for place, (label, key) in enumerate(kinds.items()):
             heights = [_mean(r[key] if key in r else r["alone"][key] for r in found["open"][c].values()) for c in names]
             at = [n + 0.16 * (place - 2) for n in range(len(names))]
-            bars.bar(at, heights, 0.15, label=label, color=inks[place])
-        bars.plot(
-            range(len(names)),
-            [max(TABLE[c]) for c in names],
-            "_",
-            ms=44,
-            mew=1.5,
-            color=INK["ink"],
-            label="prototype's best",
-        )
+            bars.bar(at, heights, 0.15, label=label, color=inks[key])
+        for place, category in enumerate(names):
+            said = "prototype's best" if not place else None
+            bars.hlines(max(TABLE[category]), place - 0.42, place + 0.42, color=INK["ink"], lw=1.2, label=said)
         bars.set_xticks(range(len(names)), names, rotation=20)
         bars.set_ylabel("recall at 1 % FPR, category left out")
-        bars.legend(loc="lower center", ncols=3, fontsize=8)
-        for name, ink in zip(MEMBERS, inks[1:], strict=False):
+        bars.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=6, fontsize=8, frameon=False)
+        for name in MEMBERS:
             each = [c["detectors"][name]["roc"] for c in found["closed"].values()]
-            curve.plot(
-                found["roc_rates"],
-                [_mean(values) for values in zip(*each, strict=True)],
-                color=ink if name != "model" else INK["fed"],
-                label=name,
-            )
+            means = [_mean(values) for values in zip(*each, strict=True)]
+            curve.plot(found["roc_rates"], means, color=inks[name], label=name)
         curve.set_xscale("log")
+        curve.set_xticks([0.003, 0.01, 0.03, 0.1, 0.3], ["0.3 %", "1 %", "3 %", "10 %", "30 %"])
+        curve.minorticks_off()
         curve.set_xlabel("share of benign rows that alarm")
         curve.set_ylabel("attacks found, all classes known")
         curve.legend(loc="lower right", fontsize=8)
