@@ -178,7 +178,7 @@ def named(column: str, score: float, sends: bool) -> tuple[str, str, bool]:
     what, _, side = column.rpartition(" ")
     if side in _SIDES:
         sends = (side == "out") != (what in _ANSWERS)
-    how = "sent" if sends else "received"
+    how = "sent" if (side == "out" if side in _SIDES else sends) else "received"
     if "unframed" in column:
         return f"malformed messages: more {column} than ever", "malformed", sends
     if column == "modbus write":
