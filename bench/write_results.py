@@ -382,6 +382,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "sites": results_sites.section,
     "detect_speed": results_detect.speed,
     "lab": results_lab.section,
+    "lab_calm": results_lab.calm,
     "netlab": results_lab.netlab,
     "codecs": results_codecs.section,
     "robust": results_robust.section,
