@@ -132,10 +132,11 @@ def netlab(found: dict[str, Any]) -> str:
         "| target | measured | met |",
         "|---|---|---|",
         _claim(
-            "every attack family found within 10 s",
-            f"{found['within_10_s']} of {total} attacks ({found['found']} at all)",
+            "every attack found within 10 s",
+            f"{found['within_10_s']} of {total} ({found['found']} at all)",
             found["within_10_s"] == total,
         ),
+        _families(found["attacks"]),
         _claim(
             "at most 1 false incident per device-day",
             f"{len(calm['incidents'])} in {calm['device_days']:.3f} device-days: too short to verify",
@@ -146,6 +147,16 @@ def netlab(found: dict[str, Any]) -> str:
         f"{len(calm['incidents']) * (ATTACK_S + REST_S) / calm['seconds'] * total:.1f} of the {total} attacks would be 'found' without being seen.",
     ]
     return "\n".join([*lines, ""])
+
+
+def _families(attacks: list[dict[str, Any]]) -> str:
+    """The claim for families: the median of each family's attacks, one not found counted as never."""
+    delays = {row["family"]: [] for row in attacks}  # type: dict[str, list[float]]
+    for row in attacks:
+        delays[row["family"]].append(math.inf if row["delay_s"] is None else row["delay_s"])
+    middles = {name: statistics.median(values) for name, values in delays.items()}
+    said = ", ".join(f"{name} {middle:.1f}" for name, middle in middles.items())
+    return _claim("every family found within 10 s (median of its attacks)", said, max(middles.values()) <= 10)
 
 
 def _policy(found: dict[str, Any]) -> str:

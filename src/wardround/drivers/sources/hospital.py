@@ -39,8 +39,9 @@ _SLOW = 1.5
 
 @dataclass(frozen=True)
 class Hospital:
-    """A synthetic hospital (no download, seeded): windows of 10 s per device, classes named as in CICIoMT2024. Kept for
-    quick tests of the machinery: it has no packets; the default is ``lab``.
+    """A synthetic hospital (no download, seeded): windows of 10 s per device, classes named as in CICIoMT2024.
+
+    Kept for quick tests of the machinery: it has no packets; the default is ``lab``.
 
     Attributes:
         wards: wards of six kinds in turn; each has its own devices, load, hours and attackers.
