@@ -3,12 +3,11 @@
 A Flower app that does nothing else: its ServerApp sends an array to all nodes and waits for theirs: an exchange. A round is one of
 Flower's own FedAvg without evaluation: 20,000 parameters to every node, theirs back, averaged. Without TLS, which is in Flower's favour.
 
-Run: python bench/transport_flower.py [--sizes 3,10] [--exchanges 4]
+Run by bench/transport_engines.py.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -16,16 +15,12 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from transport import spread  # type: ignore[import-not-found]
-from transport_nvflare import of_sessions, pss_kb
-from wardround.drivers.simulation.environment import machine
+from transport_nvflare import of_sessions, pss_kb  # type: ignore[import-not-found]
 
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
@@ -191,34 +186,3 @@ def until(what: Any, seconds: float) -> None:
         if time.monotonic() > end:
             raise RuntimeError("it does not happen")
         time.sleep(0.1)
-
-
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--sizes", default="3,10")
-    options.add_argument("--exchanges", type=int, default=3)
-    options.add_argument("--quick", action="store_true", help="no result file")
-    asked = options.parse_args()
-    found: dict[str, Any] = {"what": "Flower SuperLink and SuperNodes, no TLS, 80 kB each way", "gateways": {}}
-    for size in asked.sizes.split(","):
-        with tempfile.TemporaryDirectory() as name:
-            try:
-                found["gateways"][size] = measured(int(size), asked.exchanges, Path(name))
-            except (RuntimeError, subprocess.SubprocessError) as error:
-                found["gateways"][size] = {"failed": str(error)}
-                print((Path(name) / "log").read_text(errors="replace")[-3000:])
-        print(size, found["gateways"][size], flush=True)
-        found |= {
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "load_average": os.getloadavg(),
-            "machine": machine(),
-            "versions": {"flwr": version("flwr")},
-        }
-        if not asked.quick:
-            (HERE / "results" / "transport_flower.json").write_text(
-                json.dumps(found, indent=1) + "\n", encoding="utf-8"
-            )
-
-
-if __name__ == "__main__":
-    main()

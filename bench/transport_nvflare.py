@@ -6,24 +6,20 @@
 Each as NVFLARE comes (clients ask for work every 2 s) and *tuned* (every 0.01 s at both ends), which its configuration allows.
 
 NVFLARE has an environment of its own: python -m venv VENV && VENV/bin/pip install nvflare==2.9.0
-Run: python bench/transport_nvflare.py --venv VENV [--sizes 3,10] [--exchanges 20]
+Run by bench/transport_engines.py.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
 import subprocess
-import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from transport import spread  # type: ignore[import-not-found]
-from wardround.drivers.simulation.environment import machine
 
 HERE = Path(__file__).parent
 CODE = """
@@ -218,39 +214,8 @@ def measured(folder: Path, venv: Path, clients: int, count: int) -> dict[str, An
         poc.stop()
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--venv", type=Path, required=True, help="environment with nvflare")
-    options.add_argument("--sizes", default="3,10")
-    options.add_argument("--exchanges", type=int, default=20)
-    options.add_argument("--quick", action="store_true", help="no result file")
-    asked = options.parse_args()
-    found: dict[str, Any] = {"what": "NVFLARE POC processes, its TLS, 80 kB each way", "gateways": {}}
-    for size in asked.sizes.split(","):
-        with tempfile.TemporaryDirectory() as name:
-            try:
-                found["gateways"][size] = measured(Path(name), asked.venv, int(size), asked.exchanges)
-            except (RuntimeError, subprocess.SubprocessError) as error:
-                found["gateways"][size] = {"failed": str(error)}
-        print(size, found["gateways"][size], flush=True)
-        found |= {
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "load_average": os.getloadavg(),
-            "machine": machine(),
-            "versions": {"nvflare": asked.venv.joinpath("bin").exists() and nvflare_version(asked.venv)},
-        }
-        if not asked.quick:
-            (HERE / "results" / "transport_nvflare.json").write_text(
-                json.dumps(found, indent=1) + "\n", encoding="utf-8"
-            )
-
-
 def nvflare_version(venv: Path) -> str:
     """The version that ``venv`` holds."""
     code = "from importlib.metadata import version; print(version('nvflare'))"
     done = subprocess.run([str(venv / "bin" / "python"), "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.strip()
-
-
-if __name__ == "__main__":
-    main()
