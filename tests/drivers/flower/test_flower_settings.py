@@ -10,14 +10,18 @@ pytest.importorskip("flwr", reason='needs pip install "wardround[flower]"')  # b
 from flower_federation import TINY, Virtual  # type: ignore[import-not-found]
 from flwr.app import ConfigRecord, Message, RecordDict  # noqa: E402
 from flwr.clientapp import ClientApp  # noqa: E402
+from hypothesis import given, settings  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
 
 from wardround.drivers.flower import frames  # noqa: E402
 from wardround.drivers.flower.exchange import Out, Talk  # noqa: E402
+from wardround.drivers.flower.keep import Saved  # noqa: E402
 from wardround.drivers.flower.local import LocalGrid  # noqa: E402
-from wardround.drivers.flower.memory import Memory  # noqa: E402
+from wardround.drivers.flower.memory import Kept, Memory  # noqa: E402
 from wardround.drivers.flower.settings import NodeSettings, RunSettings, load, read_experiment, read_node, read_settings  # noqa: E402
 from wardround.drivers.flower.site import site  # noqa: E402
 from wardround.errors import ConfigError, DecodeError, RemoteProtocolError, UsageError  # noqa: E402
+from wardround.wire import decode, encode  # noqa: E402
 
 
 def test_settings_take_hyphens_whole_numbers_and_leave_others_keys() -> None:
@@ -137,3 +141,29 @@ def test_an_exchange_ends_with_the_last_reply_or_at_the_deadline() -> None:
     assert virtual.at == 9.0
     assert grid.pulls == 19
     assert Talk(grid, virtual.clock, 9.0, 0.5).exchange("1", []) == {}
+
+
+VALUES = st.one_of(st.integers(-9, 9), st.text(max_size=9), st.binary(max_size=9), st.booleans())
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from(["run", "peer", "record", "body", "refused", "more"]), VALUES))
+def test_any_record_is_a_request_or_one_error(values: dict[str, Any]) -> None:
+    content = RecordDict({"wardround": ConfigRecord(values)})
+    try:
+        asked = frames.read_request(content)
+    except DecodeError:
+        return
+    assert (asked.run, asked.body, asked.peer, asked.record) == tuple(
+        values[key] for key in ("run", "body", "peer", "record")
+    )
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=60), st.sampled_from([frames.Hello, frames.Greeting, frames.Knock, Kept, Saved]))
+def test_any_bytes_are_a_message_or_one_error(data: bytes, kind: type[Any]) -> None:
+    for tried in (data, encode(frames.Greeting(1, "x"))[: len(data)], encode(frames.Knock(b"m1")) + data):
+        try:
+            assert encode(decode(tried, kind)) == tried
+        except DecodeError:
+            continue
