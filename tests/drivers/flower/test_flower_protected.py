@@ -169,6 +169,21 @@ def test_who_cannot_prove_it_is_not_taken(tmp_path: Path, made: Path, whole: Any
     assert len(refused) >= 2  # the client, and its seat on the committee
 
 
+def test_a_silent_claim_holds_up_less_and_less(tmp_path: Path, made: Path) -> None:
+    """A node that says it is client 0 and then never answers costs a deadline now and then, not one per exchange."""
+    lab = Keyed(tmp_path, made, "auth={use='x-wing'}", **{"wait-for": 3, "deadline-s": 30.0})
+    lab.nodes.insert(0, dict(lab.nodes[0]))
+
+    def happens(message: Message, deliver: Callable[[Message], Message | None]) -> Message | None:
+        silent = message.metadata.message_type == "query.knock" and message.metadata.dst_node_id == 10
+        return None if silent else deliver(message)
+
+    lab.run(lab.weather(happens))
+    assert [r.answered for r in rounds(lab)] == [4, 4]
+    assert len(notes(lab, "node.refused")) == 1
+    assert lab.clock.at < 90
+
+
 def test_a_gateway_revoked_in_a_round_is_cut_off_there(tmp_path: Path, made: Path) -> None:
     """The registrar revokes while it trains: its answer is not taken, nobody waits for it, the sum is of the other three."""
     shutil.copytree(made, tmp_path / "made")

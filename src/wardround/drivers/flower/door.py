@@ -18,7 +18,8 @@ from wardround.events import Emit, Note
 from wardround.wire import decode, encode
 
 LEGS = 5  # M1, three retries at most, M3
-AGAIN_S = 10.0  # a claim that did not hold is heard again after so long
+AGAIN_S = 10.0  # a claim that did not hold is heard again after so long, after the next failure twice as long
+LONGEST_S = 3600.0
 
 
 class Door:
@@ -27,7 +28,9 @@ class Door:
     def __init__(self, guard: ServerGuard, talk: Talk, emit: Emit) -> None:
         self._guard, self._talk, self._emit = guard, talk, emit
         self._proved: dict[str, int] = {}
-        self._heard: dict[tuple[str, int], float] = {}
+        self._again: dict[
+            tuple[str, int], tuple[float, float]
+        ] = {}  # a failed claim: when it is heard again, its pause
 
     def doubt(self, peers: Iterable[str]) -> None:
         """They did not answer as they should: they prove themselves again."""
@@ -49,10 +52,14 @@ class Door:
         if not self._guard.end.allowed(peer):
             return []
         now = self._talk.clock.ticks()
-        return [n for n in nodes if now - self._heard.get((peer, n), float("-inf")) >= AGAIN_S]
+        return [n for n in nodes if (peer, n) not in self._again or now >= self._again[peer, n][0]]
+
+    def _failed(self, peer: str, node: int) -> None:
+        """Its next chance comes later each time: one that never answers may not hold up every exchange."""
+        pause = min(LONGEST_S, 2 * self._again[peer, node][1] if (peer, node) in self._again else AGAIN_S)
+        self._again[peer, node] = self._talk.clock.ticks() + pause, pause
 
     def _prove(self, asked: dict[str, int]) -> None:
-        self._heard |= {claim: self._talk.clock.ticks() for claim in asked.items()}
         said: dict[str, Invitation | KnockReply] = dict.fromkeys(asked, self._guard.invite())
         for _ in range(LEGS):
             out = [
@@ -65,11 +72,15 @@ class Door:
                     knock = decode(frames.read_reply(replies.get(each.key)), frames.Knock)
                 except RemoteProtocolError as error:
                     self._emit(Note("node.refused", f"node {each.node} is not taken for {each.key}: {error}"))
+                    self._failed(each.key, each.node)
                     continue
                 word, stands = self._guard.knock(each.key, knock.data)
                 if stands:
                     self._proved[each.key] = each.node
+                    self._again.pop((each.key, each.node), None)
                 elif word.data and not word.refused:
                     said[each.key] = word
+                else:
+                    self._failed(each.key, each.node)
             if not said:
                 return
