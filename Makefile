@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 SHELL := /bin/bash
 export PATH := $(PATH):/usr/sbin
 
-.PHONY: help demo test kills netfaults check lint types floors docs setup setup-dev setup-broker bench netlab fuzz clean
+.PHONY: help demo test kills netfaults flower check lint types floors docs setup setup-dev setup-broker bench netlab fuzz clean
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
@@ -43,6 +43,9 @@ kills: setup-dev setup-broker  ## the longer suite of kill -9 against real proce
 
 netfaults: setup-dev setup-broker  ## loss, delay, partitions, a dead broker, a full disk, a cluster that loses a broker, under real processes (root)
 	WARDROUND_NETFAULTS=1 $(BIN)/python -m pytest -s tests/e2e/test_e2e_netfaults.py tests/e2e/test_e2e_cluster.py
+
+flower: setup-dev  ## a federation with both layers on Flower's own engine, killed and taken up again (several minutes)
+	WARDROUND_FLOWER=1 $(BIN)/python -m pytest -s tests/e2e/test_e2e_flower.py
 
 lint: setup-dev
 	$(BIN)/ruff format --check src tests bench docs fuzz

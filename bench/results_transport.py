@@ -91,6 +91,23 @@ def _growth(good: dict[int, dict[str, Any]]) -> list[str]:
     return [" ".join(lines), ""]
 
 
+def flower(found: dict[str, Any], machine: str) -> str:
+    """The same exchange on Flower's SuperLink."""
+    lines = [
+        "## The same exchange on other engines\n",
+        f"{machine} {found['what']}, flwr {found['versions']['flwr']}, load {found['load_average'][0]:.1f}; one exchange is a message to every node and "
+        "its answer. Repeat with `bench/transport_flower.py`; the first exchange of a run, which also starts processes, is left out.\n",
+        "| gateways | exchange, median | best | of |",
+        "|---|---|---|---|",
+    ]
+    for size, row in found["gateways"].items():
+        if "failed" in row:
+            lines.append(f"| {size} | failed: {row['failed']} | | |")
+        else:
+            lines.append(f"| {size} | {row['median_ms'] / 1000:.1f} s | {row['best_ms'] / 1000:.1f} s | {row['n']} |")
+    return "\n".join([*lines, "", "NVFLARE (2.9.0) installs on this machine but was not measured in this run.", ""])
+
+
 ENGINES = {"nats": "wardround over NATS", "nvflare": "NVFLARE", "flower": "Flower"}
 
 
