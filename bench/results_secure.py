@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from typing import Any
 
@@ -211,26 +210,31 @@ def privacy(found: dict[str, Any]) -> str:
     """What differential privacy costs, from bench/privacy.py."""
     rows = found["rows"]
     first = rows[0]
-    seeds = sorted({row["seed"] for row in rows})
+    commits = sorted({row.get("commit", found["about"]["commit"]) for row in rows})
     lines = [
         "## Differential privacy\n",
         f"CICIoMT2024 v2, six classes, {first['clients']} gateways (Dirichlet 0.5), {first['rounds']} rounds, every gateway weighs the same, updates shortened to norm {first['norm']:g}, sets of at least "
-        f"{first['minimum']}, 10 % of a set may add no noise; discrete Gaussian, delta 1e-5, for all updates of one gateway over the whole training "
-        f"([what is covered](howto/differential-privacy.md)). Test macro-F1 (`bench/privacy.py`, commit {found['about']['commit']}):\n",
-        "| epsilon | noise multiplier | macro-F1 | seeds |",
-        "|---|---|---|---|",
+        f"{first['minimum']}, 10 % of a set may add no noise; delta 1e-5, for all updates of one gateway over the whole training "
+        f"([what is covered](howto/differential-privacy.md)). Test macro-F1 (`bench/privacy.py`, commits {', '.join(commits)}):\n",
+        "| noise | epsilon | noise multiplier | macro-F1 | seeds |",
+        "|---|---|---|---|---|",
     ]
-    for epsilon in sorted({row["epsilon"] for row in rows}, key=lambda e: -e if e else -math.inf):
-        chosen = [row for row in rows if row["epsilon"] == epsilon]
+    kinds = sorted(
+        {(row["mechanism"], row["epsilon"]) for row in rows}, key=lambda kind: (kind[0] != "none", kind[0], -kind[1])
+    )
+    counts = []
+    for mechanism, epsilon in kinds:
+        chosen = [row for row in rows if (row["mechanism"], row["epsilon"]) == (mechanism, epsilon)]
         scores = [row["macro_f1"] for row in chosen]
         spread = f" ± {statistics.stdev(scores):.3f}" if len(scores) > 1 else ""
-        multiplier = chosen[0]["privacy"]["multiplier"] if chosen[0]["privacy"] else None
-        lines.append(
-            f"| {epsilon:g} | {multiplier} | {statistics.mean(scores):.3f}{spread} | {len(scores)} |"
-            if multiplier
-            else f"| no noise, no clipping | – | {statistics.mean(scores):.3f}{spread} | {len(scores)} |"
-        )
-    if len(seeds) < 3 or len({len([r for r in rows if r["epsilon"] == e]) for e in {r["epsilon"] for r in rows}}) > 1:
+        score, seeds = f"{statistics.mean(scores):.3f}{spread}", ", ".join(str(row["seed"]) for row in chosen)
+        counts.append(len(chosen))
+        if mechanism == "none":
+            lines.append(f"| none, no shortening | – | – | {score} | {seeds} |")
+        else:
+            noise = "discrete Gaussian" if mechanism == "gaussian" else "Skellam"
+            lines.append(f"| {noise} | {epsilon:g} | {chosen[0]['privacy']['multiplier']} | {score} | {seeds} |")
+    if min(counts) < 3:
         lines += ["", "Three seeds each were planned; the rows that ended in time are here."]
     lines += [
         "",
