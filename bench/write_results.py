@@ -74,7 +74,7 @@ QUALITY_NOTES = """### What falls short, and what was tried
 
 * **Dirichlet 0.1** (two or three classes make up most of a gateway's rows): the table shows FedAvg and four attempts. A slow server with momentum helped a
   little; FedProx did not; SCAFFOLD and FedNova diverged on one seed each at these settings (their clients take from a few to hundreds of steps a round). No
-  further search was made. Personal models and prior correction (issue 9) are the next thing to try.
+  further search was made here; *Hospitals that differ*, below, has what came after: a stable common model and personal ones.
 * **WUSTL** varies between seeds: which gateway holds which attack rows is drawn anew, and there are 1,456 attack rows in all. It never collapsed to all-benign. Tried once each with the plain sum: the best
   validated round, twice the rounds, a higher learning rate; none removed the spread (seed 3 stayed between .65 and .78). Its
   centralised figures are higher than the data README's, whose chronological split and model differ; compare within a line, not across pages.
