@@ -321,8 +321,11 @@ NOTES = """Notes, some of figures that stand in no JSON ([0701](design/0701-root
 say what was tried on the way):
 
 * **The root set does the work.** Without one, nearest-neighbour mixing with the trimmed mean is the default for rows of one or two clients, and rule-aware IPM takes it far below the targets.
-* **A backdoor at honest length passes every rule measured.** Model replacement with its scale cut is a client that trained on its own rows and on triggered ones besides.
-* Empty cells were not run: the machine was shared by ten processes. What ran is printed; nothing was left out for its value.
+* **Trust does the rest in cohorts of five.** The adaptive attack on FLTrust, which the rule alone leaves at the edge of the target, goes against the mean of all rows where it keeps the root's favour: that gives it away.
+* **A backdoor goes with who planted it.** Model replacement works until its clients are found; the model then forgets part of it. With its scale cut it is a client that trained on its own rows and on triggered ones besides: that passes
+  every rule and is not found.
+* **Very unlike clients (Dirichlet 0.1) hide liars from trust:** free riders are found on some seeds only; noise and an attack that keeps the root's favour were not found in the updates of seed 1 ([0705](design/0705-three-scores-in-fixed-units.md)).
+* Empty cells were not run: the machine was shared by about twenty processes. What ran is printed; nothing was left out for its value.
 """
 
 
