@@ -165,6 +165,9 @@ def cases() -> list[Case]:
             left = f"split={{use='groups', leave_out=['{site}']}}"
             sets = (*PLAIN, "rounds.count=30", left, f"prior={{use='{name}'}}")
             found.append(Case("IoT-23 left out", f"{site.removeprefix('CTU-')}, prior {name}", "iot23-natural", sets))
+    for labels in ("19class", "6class"):
+        sets = (*PLAIN, "rounds.count=1", "evaluation.centralised=true", f"data.labels='{labels}'")
+        found.append(Case("centralised", labels, SKEWED, sets))
     gaps = "gaps={clients=0.3, columns=0.3}"
     columns = {
         "no gateway lacks any": (),
@@ -233,6 +236,7 @@ def run(case: Case, seed: int, data: Path) -> dict[str, Any]:
         "late": personal["late"],
         "unlabelled": personal["unlabelled"],
         "device_types": personal["device_types"],
+        "centralised_macro_f1": (metrics["models"]["centralised"] or {}).get("overall", {}).get("macro_f1"),
         "bytes_up_per_client": metrics["bytes"]["up_per_client"],
         "bytes_down_per_client": metrics["bytes"]["down_per_client"],
         "rounds_to_95": _rounds_to(metrics, 0.95),

@@ -53,7 +53,12 @@ def section(found: Found) -> str:
         "\n### Two classes per client\n",
         *table(found, "2-class shards", COLUMNS),
         "\n### Other splits\n",
-        *table(found, "splits", {**COLUMNS, "rounds to 95 %": lambda seed: seed["rounds_to_95"]}),
+        *centralised(found),
+        *table(
+            found,
+            "splits",
+            {**COLUMNS, "rounds to 95 %": lambda seed: seed["rounds_to_95"], "kB up / client": kilobytes("up")},
+        ),
         *optional(found, "sizes", "Numbers of clients", COLUMNS),
         *optional(found, "6 classes", "Six classes", COLUMNS),
         *optional(found, "columns", "Sensors that lack columns, Dirichlet 0.5", COLUMNS),
@@ -146,6 +151,19 @@ def newcomer(found: Found) -> list[str]:
         cells = [auc, spread(case, unlabelled), *(spread(case, shot(n)) for n in (1, 2, 3))]
         lines.append(f"| {title(case)} | {' | '.join(cells)} |")
     return lines
+
+
+def centralised(found: Found) -> list[str]:
+    """The same network on all rows in one place."""
+    read: Read = lambda seed: seed.get("centralised_macro_f1")  # noqa: E731
+    said = [
+        f"{case['name'].removesuffix('class')} classes {spread(case, read)}" for case in cases(found, "centralised")
+    ]
+    return (
+        [f"Centralised, the same network on everybody's rows (40 epochs of AdamW), macro-F1: {', '.join(said)}.\n"]
+        if said
+        else []
+    )
 
 
 def sites(found: Found) -> list[str]:
