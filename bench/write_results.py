@@ -386,6 +386,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "lab_calm": results_lab.calm,
     "netlab": results_lab.netlab,
     "codecs": results_codecs.section,
+    "gateway_memory": results_codecs.memory,
     "robust": results_robust.section,
     "rules": results_robust.rules,
     "personal": results_personal.section,
