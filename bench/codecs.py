@@ -132,6 +132,7 @@ SCHEMES = {
     "lattice, RI 10% cap 10, 8 bit": _masked(0.1, 10.0, 8),
     "lattice, RI 15% cap 10, 8 bit": _masked(0.15, 10.0, 8),
     "lattice, RI 15% uncut, 8 bit": _masked(0.15, 10.0, 8, 0.67),
+    "lattice, RI 15% cap 5, 8 bit": _masked(0.15, 5.0, 8),
     "lattice, RI 5% cap 20, 4 bit": _masked(0.05, 20.0, 4),
     "lattice, RI 5% cap 10, 4 bit": _masked(0.05, 10.0, 4),
     "lattice, RI 4% cap 20, 4 bit": _masked(0.04, 20.0, 4),
