@@ -137,8 +137,12 @@ SCHEMES = {
     "lattice, RI 5% cap 10, 4 bit": _masked(0.05, 10.0, 4),
     "lattice, RI 4% cap 20, 4 bit": _masked(0.04, 20.0, 4),
     "lattice, random-k 10%, 8 bit": Scheme((RandomK(0.1),), DENSE, 8),
+    "lattice, random-k 15%, 8 bit, down top-k 15% int8": Scheme((RandomK(0.15),), (TopK(0.15), Integer(8)), 8),
     "lattice, shared-top 5%, 8 bit": Scheme((SharedTop(0.05),), DENSE, 8),
     "lattice, low-rank 4, 8 bit": Scheme((LowRank(4),), DENSE, 8),
+    "lattice, low-rank 4, 8 bit, down top-k 10% int8": Scheme((LowRank(4),), DOWN, 8),
+    "lattice, low-rank 4, 8 bit, down int8": Scheme((LowRank(4),), (Integer(8, 256),), 8),
+    "lattice, low-rank 4 EF, 8 bit, down int8": Scheme((EF, LowRank(4)), (Integer(8, 256),), 8),
     "lattice, count-sketch 50%, 8 bit": Scheme((CountSketch(0.5),), DENSE, 8),
 }
 HEADLINES = (
