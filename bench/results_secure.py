@@ -196,10 +196,16 @@ def large(found: dict[str, Any]) -> str:
         for row in rows
     ]
     first = rows[0]
+    old = first["error_std_steps"] > 2 * first["error_std_formula"]
     lines += [
         "",
-        f"All clients send the same vector, which rounding to the nearest would punish (Exactness, above): with all of them in the sum its error's standard deviation is "
-        f"{first['error_std_steps']:.1f} steps, the formula gives {first['error_std_formula']:.1f}. The process holds the keys of all clients; the server adds ciphertexts as members accept them.",
+        f"All clients send the same vector: with all of them in the sum its error's standard deviation is {first['error_std_steps']:.1f} steps, the formula gives {first['error_std_formula']:.1f}. "
+        + (
+            "This round was measured before values were rounded by an offset of each client's own (Exactness, above). "
+            if old
+            else ""
+        )
+        + "The process holds the keys of all clients; the server adds ciphertexts as members accept them.",
     ]
     if len(rows) < 3:
         lines.append(f"Only {len(rows)} of the three rounds (0, 15, 30 % vanished) ended in time.")

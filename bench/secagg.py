@@ -4,8 +4,8 @@
 
 Times are the best and the median of repeats, in ms; bytes are those of the encoded messages. Peers (Flower's SecAgg+,
 TenSEAL's CKKS) run as subprocesses in their own environments DIR/flower and DIR/tenseal (bench/secagg_peer_*.py), the reference
-prototype of PROTOCOLS.md in this one's; where one is absent the result says so. Writes bench/results/secagg.json; with an
-empty ``--clients`` the rounds that stand there already are kept, with their date.
+prototype of PROTOCOLS.md in this one's; where one is absent the result says so. Writes bench/results/secagg.json; what an empty
+``--values`` or ``--clients`` leaves out is kept as it stands there, with its date.
 """
 
 from __future__ import annotations
@@ -107,16 +107,16 @@ def masks(values: int, neighbours: int, repeats: int) -> dict[str, Any]:
 
 
 def whole_round(clients: int, values: int, dropped: float, cohort: int) -> dict[str, Any]:
-    """One round of the real machines in this process."""
+    """One round of the real machines in this process; times are CPU time, there is one thread."""
     names = [f"c{i:05d}" for i in range(clients)]
-    begun = time.perf_counter()
+    begun = time.process_time()
     parties = Parties(names, Lattice(), SEED)
-    setup = time.perf_counter() - begun
+    setup = time.process_time() - begun
     rng = stream(2, "bench", clients)
     gone = frozenset(rng.choice(names, int(clients * dropped), replace=False).tolist())
     vector = rng.uniform(-1, 1, values).astype(np.float32)
-    ledger = Ledger(measure_bytes=True, clock=time.perf_counter)
-    begun = time.perf_counter()
+    ledger = Ledger(measure_bytes=True, clock=time.process_time)
+    begun = time.process_time()
     opened = lattice_sum(
         parties,
         parties.start(clients, cohort, (values, 0)),
@@ -133,7 +133,7 @@ def whole_round(clients: int, values: int, dropped: float, cohort: int) -> dict[
         "cohort": cohort,
         "opened_clients": sum(len(row.clients) for row in opened.cohorts),
         "epoch_setup_s": round(setup, 3),
-        "round_s": round(time.perf_counter() - begun, 3),
+        "round_s": round(time.process_time() - begun, 3),
         "client_ms_each": round(1e3 * ledger.spent_s["client"] / survivors, 4),
         "client_bytes_each": ledger.sent_bytes["client"] // survivors,
         "member_ms_each": round(1e3 * ledger.spent_s["member"] / members, 2),
@@ -188,7 +188,7 @@ def here() -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--values", type=int, nargs="+", default=[2000, 20_000, 100_000, 1_000_000])
+    parser.add_argument("--values", type=int, nargs="*", default=[2000, 20_000, 100_000, 1_000_000])
     parser.add_argument("--clients", type=int, nargs="*", default=[10, 100, 1000])
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--peers", type=Path, default=Path("/tmp/peers"))
@@ -209,18 +209,21 @@ def main() -> None:
         "lattice": {},
         "pairwise": {},
         "float32": {},
-        "rounds": [] if chosen.clients else kept.get("rounds", []),
+        "rounds": [row for row in kept.get("rounds", []) if row["clients"] not in chosen.clients],
         "rounds_about": here() if chosen.clients else kept.get("rounds_about", {}),
     }
+    if not chosen.values:  # whole rounds alone: the rest stands as it was measured
+        report |= {key: value for key, value in kept.items() if key not in ("rounds", "rounds_about")}
     for values in chosen.values:
         report["lattice"][values] = lattice(values, chosen.repeats)
         report["pairwise"][values] = {k: masks(values, k, chosen.repeats) for k in (16, 42)}
         vector = np.zeros(values, np.float32)
         report["float32"][values] = {"tobytes": timed(vector.tobytes, chosen.repeats), "bytes": 4 * values}
         report["lattice"][values]["explained_bytes"] = explain(Lattice(), 100, 0, values).client_bytes
-    report["prototype"] = prototype(chosen.prototype, [*sizes, "--repeats", str(chosen.repeats)])
-    report["flower"] = peer("flower", chosen.peers, [*sizes, "--repeats", str(chosen.repeats)])
-    report["tenseal"] = peer("tenseal", chosen.peers, [*sizes, "--repeats", str(chosen.repeats)])
+    if chosen.values:
+        report["prototype"] = prototype(chosen.prototype, [*sizes, "--repeats", str(chosen.repeats)])
+        report["flower"] = peer("flower", chosen.peers, [*sizes, "--repeats", str(chosen.repeats)])
+        report["tenseal"] = peer("tenseal", chosen.peers, [*sizes, "--repeats", str(chosen.repeats)])
     for clients in chosen.clients:
         for dropped in (0.0, 0.15, 0.3):
             for cohort in (0, 8):
@@ -228,6 +231,7 @@ def main() -> None:
                     continue  # too few are left for this cohort: nothing would be opened, as it should be
                 report["rounds"].append(whole_round(clients, 20_000, dropped, cohort))
                 print(report["rounds"][-1], flush=True)
+    report["rounds"].sort(key=lambda row: (row["clients"], row["cohort"], row["dropped"]))
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     chosen.out.write_text(json.dumps(report, indent=1) + "\n")
     print(chosen.out)
