@@ -16,7 +16,7 @@ NOTES = """* Everything here is **generated traffic**. The unseen ward's devices
 * *Found*: an incident about one of the attack's devices opens while it lasts or within a minute after; the delay counts from the attack's first packet. Attack rates are log-uniform from below a
   device's own rate, so some attacks are a packet every two seconds among many.
 * A false incident is any without an attack, those about harmless oddities included; a trial plays more oddities into three hours than a day has. The calm days have none.
-* Model rows: windows of the unseen ward, one seed of each model; "HGB" sees all learning wards' rows in one place.
+* Model rows: windows of the unseen ward; "HGB" sees all learning wards' rows in one place.
 """
 
 
@@ -166,8 +166,9 @@ def _policy(found: dict[str, Any]) -> str:
 
 def _model(seeds: list[dict[str, Any]], name: str) -> str:
     rows = [seed["models"][name] for seed in seeds if name in seed["models"]]
+    few = f" (seed 1 alone, code of {rows[0]['of']})" if rows and "of" in rows[0] else ""
     return (
-        f"| {name} | {_over([r['macro_f1'] for r in rows])} | {_over([r['roc_auc'] for r in rows])} | "
+        f"| {name}{few} | {_over([r['macro_f1'] for r in rows])} | {_over([r['roc_auc'] for r in rows])} | "
         f"{_over([r['recall_at_fpr']['0.01']['recall'] for r in rows])} |"
     )
 
