@@ -143,7 +143,7 @@ def incidents_label(
     note: str = typer.Option("", help="For the record. No names of patients."),
 ) -> None:
     """Say what an incident was: it closes, and its windows are labelled for the next round's training."""
-    from wardround.drivers.store.site import Verdict
+    from wardround.drivers.store.site_rows import Verdict
 
     said = Verdict(verdict, attack, note, getpass.getuser(), time.time_ns())
     store = _store(site)

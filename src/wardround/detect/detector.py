@@ -22,11 +22,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from wardround.arrays import F64, I64, Bool
-from wardround.detect import explain, norms, volume
+from wardround.detect import norms
 from wardround.detect.arp import Bindings, Conflict
 from wardround.detect.baseline import Baseline
 from wardround.detect.exchange import flow, outward
-from wardround.detect.findings import Finding, Flow, Reason
+from wardround.detect.findings import Finding, Flow
 from wardround.detect.incident import Change, Policy
 from wardround.detect.incidents import Incidents
 from wardround.detect.inventory import Inventory
@@ -36,6 +36,7 @@ from wardround.detect.scorer import Scorer
 from wardround.detect.tags import ANOMALY, family
 from wardround.detect.thresholds import REACH, Calibration, threshold
 from wardround.detect.volume import MEASURES, Volume
+from wardround.detect.why import Why
 from wardround.errors import UsageError
 from wardround.traffic.windows import Windows
 from wardround.training.bundle import Bundle
@@ -140,9 +141,7 @@ class Detector:
             raise UsageError(f"this model cannot watch: {error}") from error
         self.knowledge = knowledge
         self.volume.ceilings = {name: norm.rates for name, norm in knowledge.norms.devices.items()}
-        self._gradients = {
-            name: explain.Gradients(s) for name, s in self.scorers.items() if not s.bundle.model.unsupervised
-        }
+        self._why = Why(self.scorers, self.volume, knowledge.norms)
         self._values: dict[tuple[str, str], tuple[float, float]] = {}
         self.prior = prior({} if knowledge.baselines else knowledge.bundles, knowledge.budget.of("baseline"))
 
@@ -243,6 +242,7 @@ class Detector:
         made.incidents = Incidents.from_bytes(saved.incidents, policy)
         ceilings, made.volume = made.volume.ceilings, Volume.from_bytes(saved.volume)
         made.volume.ceilings = ceilings
+        made._why = Why(made.scorers, made.volume, found.norms)
         made.bindings = Bindings.from_bytes(saved.bindings)
         made.inventory = Inventory.from_bytes(saved.inventory)
         return made
@@ -390,31 +390,7 @@ class Detector:
         f = change.finding
         if f is None or change.kind == "closed":
             return change
-        reasons = self._reasons(f, windows)
+        reasons = self._why(f, windows, self._baseline(self.kind(f.device)))
         self.incidents.explained(change.incident.subject, reasons)
         # the change as it was: what is held may have gone on within the same batch
         return Change(change.kind, replace(change.incident, reasons=reasons), f)
-
-    def _reasons(self, f: Finding, windows: Windows) -> tuple[Reason, ...]:
-        if f.detector == "arp":
-            return (Reason(f"devices claiming {f.flow.address}", 2.0, 1.0, 1.0, 1.0),)
-        columns = windows.schema.columns
-        baseline, row = self._baseline(self.kind(f.device)), windows.x[f.row]
-        if f.detector == "norms":
-            record = self.knowledge.norms.devices[f.device]
-            column = norms.furthest(record, columns, row)
-            most = float(record.counts[column])
-            return (Reason(columns[column].name, float(row[column]), 0.0, most, 1.0, columns[column].unit),)
-        if f.detector == "volume":
-            worst = next(i for i, m in enumerate(MEASURES) if m.label == f.label)
-            low, high = self.volume.usual(f.device, worst)
-            value = float(volume.rates(windows)[f.row, worst])
-            return (Reason(MEASURES[worst].text, value, low, high, 1.0),)
-        if f.detector == "baseline" and baseline is not None:
-            return explain.reasons(baseline.contributions(row), row, columns, baseline.quantiles)
-        scorer = self.scorers[f.detector]
-        usual = explain.usual(baseline, scorer.preprocessor)
-        if f.detector in self._gradients:
-            typical = explain.reference(baseline, scorer.preprocessor)
-            return explain.reasons(self._gradients[f.detector].columns(row, typical), row, columns, usual)
-        return explain.reasons(explain.errors(scorer, row), row, columns, usual)

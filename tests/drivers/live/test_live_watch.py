@@ -20,7 +20,8 @@ from wardround.drivers.live.feeding import Choice
 from wardround.drivers.live.session import Outcome, Session, run
 from wardround.drivers.sources.site import SiteWindows
 from wardround.drivers.store import knowledge
-from wardround.drivers.store.site import Retention, SiteStore, Verdict
+from wardround.drivers.store.site import SiteStore
+from wardround.drivers.store.site_rows import Retention, Verdict
 from wardround.errors import DataError, UsageError
 from wardround.events import ignore
 from wardround.rng import stream
@@ -242,7 +243,13 @@ def test_the_store_is_bounded_and_has_one_watcher(tmp_path: Path, calm_capture: 
     with SiteStore(folder, retention=Retention(keep_windows=100)).batch():
         pass
     store = SiteStore(folder, retention=Retention(keep_windows=100))
-    newest = int(store.stored().end[-1])
+    whole = store.stored()
+    newest = int(whole.end[-1])
+    last = store.stored(newest=7)
+    assert (last.end == whole.end[-7:]).all()
+    assert (last.x == whole.x[-7:]).all()
+    assert last.device == whole.device[-7:]
+    assert len(store.stored(since=newest)) == 0
     store.prune(newest)
     assert store.count() == 100
     store.prune(newest + int(15 * 86400e9))

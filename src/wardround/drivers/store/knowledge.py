@@ -22,7 +22,8 @@ from wardround.detect.norms import Norms
 from wardround.detect.scorer import BATCH, Scorer
 from wardround.detect.thresholds import Calibration, counts
 from wardround.detect.vetting import Sample, Verdict, vet
-from wardround.drivers.store.site import Shelving, SiteStore, Stored
+from wardround.drivers.store.site import SiteStore
+from wardround.drivers.store.site_rows import Shelving, Stored
 from wardround.errors import DataError, DecodeError, UsageError
 from wardround.training.bundle import Bundle, compact, from_safetensors, to_safetensors
 from wardround.wire import decode, encode, message
