@@ -116,17 +116,19 @@ def engines(found: dict[str, Any], machine: str) -> str:
     versions = found["versions"]
     lines = [
         "## The same exchange on other engines\n",
-        f"{machine} {found['what']}, one engine after the other in one run, load {found['load_average'][0]:.1f} at its start. *Exchange*: a message to every gateway and its "
+        f"{machine} {found['what']}, one engine after the other in one run, load {found['load_average'][0]:.1f} at its start; lines that were added since carry their own load. *Exchange*: a message to every gateway and its "
         "answer. *Round*: with the sum, and what the engine keeps: ours stores both ends' state before it speaks, NVFLARE's FedAvg saves the model, Flower's FedAvg saves nothing. NATS and NVFLARE "
         f"run with TLS, Flower {versions['flower']} without; NVFLARE {versions['nvflare']} as it comes, where clients ask for work every 2 s, and *tuned*, every 0.01 s. Ours: all gateways in one load "
         "process; the others: processes as they start them, whose proportional memory is given. First exchanges are left out. Repeat with `bench/transport_engines.py`.\n",
-        "| engine | gateways | exchange, median | best | round, median | best | of | memory of all processes |",
-        "|---|---|---|---|---|---|---|---|",
+        "| engine | gateways | exchange, median | best | round, median | best | of | memory of all processes | load after it |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for engine, rows in found["engines"].items():
         for size, row in rows.items():
             if "failed" in row:
-                lines.append(f"| {ENGINES[engine]} | {size} | failed: {row['failed'].splitlines()[-1]} | | | | | |")
+                lines.append(
+                    f"| {ENGINES[engine]} | {size} | failed: {row['failed'].splitlines()[-1]} | | | | | | {row['load']} |"
+                )
                 continue
             lines.append(_engine(ENGINES[engine], size, row, ""))
             if "tuned_exchange" in row:
@@ -137,7 +139,7 @@ def engines(found: dict[str, Any], machine: str) -> str:
 def _engine(name: str, size: str, row: dict[str, Any], how: str) -> str:
     cells = [f"{row[how + what][key]:,.1f} ms" for what in ("exchange", "round") for key in ("median_ms", "best_ms")]
     memory = f"{row['memory_mb']:,} MB" if "memory_mb" in row else ""
-    return f"| {name} | {size} | {' | '.join(cells)} | {row[how + 'exchange']['n']} | {memory} |"
+    return f"| {name} | {size} | {' | '.join(cells)} | {row[how + 'exchange']['n']} | {memory} | {row['load']} |"
 
 
 def _engine_notes(rows: dict[str, Any]) -> list[str]:

@@ -1,7 +1,7 @@
 """One exchange and one whole plain round of 80 kB on three engines, one after the other in one run: NATS, NVFLARE, Flower.
 
 What each does: transport.py (exchanges, with checkpoints for a round), transport_nvflare.py, transport_flower.py.
-Run: python bench/transport_engines.py --venv VENV [--nats 3,10,50] [--nvflare 3,10] [--flower 3,10] [--quick]
+Run: python bench/transport_engines.py --venv VENV [--nats 3,10,50] [--nvflare 3,10] [--flower 3,10] [--more] [--quick]
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ def main() -> None:
     options.add_argument("--venv", type=Path, required=True, help="environment with nvflare")
     for name, sizes in (("nats", "3,10,50"), ("nvflare", "3,10"), ("flower", "3,10")):
         options.add_argument(f"--{name}", default=sizes, help="numbers of gateways; empty: left out")
+    options.add_argument("--more", action="store_true", help="add these lines to the file of the last run")
     options.add_argument("--quick", action="store_true", help="few repetitions, no result file")
     asked = options.parse_args()
     counts = {"nats": 5, "nvflare": 2, "flower": 1} if asked.quick else {"nats": 60, "nvflare": 8, "flower": 2}
@@ -67,6 +68,9 @@ def main() -> None:
         "engines": {},
         "load_average": os.getloadavg(),
     }
+    file = HERE / "results" / "transport_engines.json"
+    if asked.more:
+        found = json.loads(file.read_text(encoding="utf-8"))
     for name, measure in engines.items():
         rows = found["engines"].setdefault(name, {})
         for size in filter(None, getattr(asked, name).split(",")):
@@ -76,6 +80,7 @@ def main() -> None:
                     rows[size] = measure(int(size), counts[name], Path(folder))
                 except (RuntimeError, subprocess.SubprocessError) as error:
                     rows[size] = {"failed": str(error)[-500:]}
+            rows[size]["load"] = round(os.getloadavg()[0], 1)
             print(name, size, rows[size], f"{time.perf_counter() - began:.0f} s", flush=True)
     found |= {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -87,7 +92,7 @@ def main() -> None:
         },
     }
     if not asked.quick:
-        (HERE / "results" / "transport_engines.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
