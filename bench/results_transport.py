@@ -91,23 +91,6 @@ def _growth(good: dict[int, dict[str, Any]]) -> list[str]:
     return [" ".join(lines), ""]
 
 
-def flower(found: dict[str, Any], machine: str) -> str:
-    """The same exchange on Flower's SuperLink."""
-    lines = [
-        "## The same exchange on other engines\n",
-        f"{machine} {found['what']}, flwr {found['versions']['flwr']}, load {found['load_average'][0]:.1f}; one exchange is a message to every node and "
-        "its answer. Repeat with `bench/transport_flower.py`; the first exchange of a run, which also starts processes, is left out.\n",
-        "| gateways | exchange, median | best | of |",
-        "|---|---|---|---|",
-    ]
-    for size, row in found["gateways"].items():
-        if "failed" in row:
-            lines.append(f"| {size} | failed: {row['failed']} | | |")
-        else:
-            lines.append(f"| {size} | {row['median_ms'] / 1000:.1f} s | {row['best_ms'] / 1000:.1f} s | {row['n']} |")
-    return "\n".join([*lines, "", "NVFLARE (2.9.0) installs on this machine but was not measured in this run.", ""])
-
-
 ENGINES = {"nats": "wardround over NATS", "nvflare": "NVFLARE", "flower": "Flower"}
 
 
@@ -152,11 +135,12 @@ def _engine_notes(rows: dict[str, Any]) -> list[str]:
             notes.append(
                 f"{ENGINES[engine]}{', tuned' if how else ''}: a round with 10 gateways takes {times:,.0f} times ours."
             )
-    few, ten = (rows.get("flower", {}).get(size, {}).get("memory_mb") for size in ("3", "10"))
-    if few and ten and "50" not in rows["flower"]:
-        each = (ten - few) / 7
+    known = sorted((int(size), row["memory_mb"]) for size, row in rows.get("flower", {}).items() if "memory_mb" in row)
+    if len(known) > 1 and known[-1][0] < 50:
+        (few, least), (many, most) = known[0], known[-1]
+        each = (most - least) / (many - few)
         notes.append(
-            f"Flower with 50 SuperNodes was not run: by these two lines one costs {each:,.0f} MB at the peak, fifty some {(few + 47 * each) / 1000:.0f} GB, on a machine of "
+            f"Flower with 50 SuperNodes was not run: by these lines one costs {each:,.0f} MB at the peak, fifty some {(least + (50 - few) * each) / 1000:.0f} GB, on a machine of "
             "24 GB, and each message starts a Python process at its node, on two cores."
         )
     return [" ".join(notes)]

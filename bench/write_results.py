@@ -375,7 +375,6 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "privacy": results_secure.privacy,
     "transport": transport,
     "transport_many": lambda found: results_transport.many(found, _machine(found)),
-    "transport_flower": lambda found: results_transport.flower(found, _machine(found)),
     "transport_engines": lambda found: results_transport.engines(found, _machine(found)),
     "asynchronous": lambda found: results_transport.asynchronous(found, _machine(found)),
     "capture": capture,
