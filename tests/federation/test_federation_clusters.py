@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from federation_pair import Pair, local_rows, make_plan  # type: ignore[import-not-found]
 
-from wardround.federation import clusters
+from wardround.federation import clusters, reach
 from wardround.federation.algorithms import EMPTY, FedAvg
 from wardround.federation.clusters import Ifca
+from wardround.federation.fairness import Term
 from wardround.federation.mixtures import SoftClusters
 from wardround.federation.sketches import Histograms
 from wardround.training.task import LocalTraining, Rows, Trained
@@ -92,6 +93,12 @@ def test_a_federation_of_clusters_survives_restarts_to_the_bit() -> None:
     plan = make_plan(algorithm=Ifca(clusters=2))
     ends = [Pair(plan, restart=restart).run().server.parameters for restart in (False, True)]
     assert np.array_equal(*ends)
+
+
+def test_what_the_server_divides_by_keeps_its_reach() -> None:
+    parts = Ifca(clusters=3).parts(3 * D)
+    assert reach.held(parts, np.array([0.125, 0.25], np.float32)).tolist() == [0.125, 1.0]
+    assert [part.fixed for part in Term().parts(D)] == [False, True]
 
 
 def test_under_a_secure_sum_no_model_may_be_smaller_than_the_least_set() -> None:

@@ -2,9 +2,9 @@
 
 A gateway's type is what most of its training rows are of. The server's parameters are K models in a row that differ in their
 last ``head`` parameters alone; a block holds the body's change once, a slot of ``head`` changes per type, and the marks. So the
-price of K types is K heads, not K models. Who is of which type is in the sum only as the type's share of the weight; a type that
-a single gateway of a cohort is of moves its head by that gateway's change alone (clusters.py, ``starve``): types whose share
-falls below it are closed, and their gateways use the first head, that of types nobody knows.
+price of K types is K heads up, though K models down. Who is of which type is in the sum only as the type's share of the weight;
+a type that a single gateway of a cohort is of moves its head by that gateway's change alone (clusters.py, ``starve``): types
+whose share falls below it are closed, and their gateways use the first open head.
 
 Laws: the body moves as FedAvg's does; with one type it is FedAvg.
 What it does not do: heads for each type *inside* a gateway, which stay there ([personal] ``typed``).
