@@ -186,6 +186,15 @@ def test_evidence_soon_after_closing_opens_the_same_incident_again() -> None:
     assert [(c.kind, c.incident.number) for c in found] == [("reopened", 1)]
 
 
+def test_an_incident_that_opens_again_is_about_what_is_seen_now() -> None:
+    machine = Incidents()
+    machine.observe([finding(5, detector="arp", label="ARP binding conflict", family="arp-spoofing", weight=3)])
+    machine.tick(at(400))
+    (again,) = machine.observe([finding(500, weight=3)])
+    assert (again.kind, again.incident.number) == ("reopened", 1)
+    assert (again.incident.family, again.incident.label) == ("flood", "TCP_IP-DDoS-SYN")
+
+
 # --- the machine as a whole
 
 Todo: TypeAlias = list[tuple[str, str, str, int, float, str]]

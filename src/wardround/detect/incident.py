@@ -248,6 +248,24 @@ def enough(i: Incident, rules: Rules) -> bool:
     return sum(v.weight for v in i.votes) >= (min(rules.votes + ODD, 2 * rules.span) if odd else rules.votes)
 
 
+def anew(i: Incident, f: Finding) -> Incident:
+    """``i`` as it opens again with ``f``: it is about what is seen now, not about what closed it before."""
+    families = tuple(Count(name, n) for name, n in Counter(v.family for v in i.votes).most_common())
+    return replace(
+        i,
+        families=families,
+        detectors=(Count(f.detector, 1),),
+        labels=(Count(f.label, 1),) if f.label else (),
+        severity=min(FAMILIES[c.name].severity for c in families),
+        score=f.score,
+        threshold=f.threshold,
+        p_value=f.p_value,
+        detector=f.detector,
+        label=f.label,
+        flow=f.flow,
+    )
+
+
 def new_kind(i: Incident, before: tuple[Kind, ...], f: Finding, rules: Rules) -> bool:
     """Is the family of ``f`` one that an open incident was not told for lately, with enough votes of its own?"""
     if f.family == ANOMALY.name:

@@ -29,6 +29,7 @@ from wardround.detect.incident import (
     Policy,
     State,
     added,
+    anew,
     enough,
     new_kind,
     told_for,
@@ -229,7 +230,7 @@ class Incidents:
         number = incident.number or self._next
         self._next = max(self._next, number + 1)
         self._held[subject] = replace(
-            self._held[subject],
+            anew(self._held[subject], f) if again else self._held[subject],
             number=number,
             opened=incident.opened or f.end,
             closed=0,
