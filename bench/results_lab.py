@@ -206,10 +206,11 @@ def _claims(seeds: list[dict[str, Any]], hardness: list[dict[str, Any]], attacks
         )
     false, days = sum(s["trial"]["false_incidents"] for s in seeds), sum(s["trial"]["device_days"] for s in seeds)
     odd = sum(len(s["trial"]["oddities"]) for s in seeds)
+    nothing = sum(row["explained_by"] == "" for s in seeds for row in s["trial"]["incidents"])
     lines.append(
         _claim(
             "the same in the trial",
-            f"{false / days:.1f} ({false} in {days:.1f} device-days with {odd} oddities)",
+            f"{false / days:.1f} ({false} in {days:.1f} device-days with {odd} oddities; told {nothing} times where nothing happened)",
             false / days <= 1,
         )
     )
