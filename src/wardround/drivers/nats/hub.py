@@ -133,7 +133,7 @@ class Hub:
                 total += await self._carry(turn, encode(each.message), each.peers)
             if fresh:
                 self._later(self._forget(gone))
-        except (nats.errors.Error, OSError, TimeoutError, DiskError) as error:
+        except (nats.errors.Error, OSError, TimeoutError, DiskError, LinkError) as error:
             self._sent.clear()  # what the broker has is not known: store the bodies again
             raise LinkError(f"sending failed: {type(error).__name__}: {error}") from error
         return total
