@@ -204,6 +204,17 @@ def _claims(seeds: list[dict[str, Any]], hardness: list[dict[str, Any]], attacks
                 told / days <= 1,
             )
         )
+    calm = [day for s in seeds for day in s["calm"]]
+    days = sum(day["device_days"] for day in calm)
+    told = sum(round(day["per_device_day"] * day["device_days"]) for day in calm)
+    low, high = poisson(told)
+    lines.append(
+        _claim(
+            "at most 1 false incident per device-day: all calm days",
+            f"{told / days:.2f} ({told} in {days:.1f} device-days; 95 %: {low / days:.2f}-{high / days:.2f})",
+            told / days <= 1,
+        )
+    )
     false, days = sum(s["trial"]["false_incidents"] for s in seeds), sum(s["trial"]["device_days"] for s in seeds)
     odd = sum(len(s["trial"]["oddities"]) for s in seeds)
     nothing = sum(row["explained_by"] == "" for s in seeds for row in s["trial"]["incidents"])
