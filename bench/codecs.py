@@ -71,6 +71,8 @@ DENSE: tuple[Codec, ...] = ()
 DOWN: tuple[Codec, ...] = (TopK(0.1), Integer(8))
 MEASURE_EVERY = 10
 ROUNDS = 300
+STEPS = 10
+"""Of local SGD in a round."""
 LAST = 5
 """The figure of a run is the mean macro-F1 of this many last measurements."""
 
@@ -164,11 +166,13 @@ class Task:
     seed: int
     invited: int
     rounds: int
+    steps: int = STEPS
 
     @property
     def key(self) -> str:
         where = f"alpha {self.alpha}" if self.data == "ciciomt2024" else "natural"
         long = "" if self.rounds == ROUNDS else f" | {self.rounds} rounds"
+        long += "" if self.steps == STEPS else f" | {self.steps} steps"
         return f"{self.data} {where} | {self.invited} clients | hidden {self.hidden} | seed {self.seed}{long}"
 
 
@@ -178,7 +182,7 @@ def experiment(task: Task, scheme: Scheme) -> Experiment:
     clients = 50 if task.data == "ciciomt2024" else 0
     sets = [
         f"model.hidden={task.hidden}",
-        "training={steps=10, batch_size=32, learning_rate=0.2, momentum=0.0}",
+        f"training={{steps={task.steps}, batch_size=32, learning_rate=0.2, momentum=0.0}}",
         f"rounds={{count={task.rounds}, measure_every={task.rounds}}}",
         "evaluation={centralised=false, local=false, test_every=false}",
         "secagg={use='plain'}",
@@ -293,7 +297,7 @@ def frontier(options: argparse.Namespace) -> None:
     for seed in options.seeds:
         for alpha in options.alphas:
             for invited in options.participation:
-                task = Task(options.task, alpha, options.hidden, seed, invited, options.rounds)
+                task = Task(options.task, alpha, options.hidden, seed, invited, options.rounds, options.steps)
                 for name, scheme in SCHEMES.items():
                     key = f"{name} | {task.key}"
                     if (options.only and name not in options.only) or key in results["frontier"]:
@@ -485,6 +489,7 @@ def main() -> None:
     parser.add_argument("--participation", type=int, nargs="+", default=[50, 10], help="clients a round")
     parser.add_argument("--hidden", default="[64, 32]")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--steps", type=int, default=STEPS, help="of local SGD in a round")
     parser.add_argument("--task", default="ciciomt2024", choices=("ciciomt2024", "iot-23"))
     parser.add_argument("--minutes", type=float, default=1e9, help="processor time after which no further run begins")
     parser.add_argument("--only", nargs="+", default=[], choices=SCHEMES, metavar="SCHEME")
