@@ -223,7 +223,7 @@ class IdealSum:
             counts = counts + answer.counts if names else answer.counts.copy()
             names.append(name)
         self.bytes_each = frame_bytes(way, self._config)
-        return Result(tuple(names), (CohortSum(len(names), update, counts),), self.bytes_each * len(names))
+        return Result(tuple(names), (CohortSum(len(names), update, counts),), self.bytes_each * len(names), {}, ())
 
 
 def rounded(way: planner.Way, config: Lattice, answer: Answer, rng: np.random.Generator) -> F64:
