@@ -161,8 +161,8 @@ class RoundStart:
 class Contribution:
     """A client's only message of a round.
 
-    ``sealed``: per member an AEAD of its letter (crypto/sharing.py: a seed, or its opening); ``proof`` is room for a proof that the values are in range, checked by
-    the server's ``Verifier`` hook. Version 1 claims no such proof: it is empty.
+    ``sealed``: per member an AEAD of its letter (crypto/sharing.py: a seed, or its opening); ``proof`` is room for a proof that
+    the values are in range, checked by the server's ``Verifier`` hook. Version 1 claims no such proof: it is empty.
     """
 
     round: bytes
