@@ -1,9 +1,15 @@
 """The whole circle of a site, with the real commands: watch, label, train on the stored windows, shelve, vet, serve, roll back."""
 
+import contextlib
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+import urllib.request
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -106,13 +112,52 @@ def test_yesterdays_windows_train_tonights_model_and_a_worse_one_stays_out(tmp_p
             sites.do("calibrate", "--site", ward, "--days", "0")
         assert labelled
         sites.do("keys", "federation.toml")
-        sites.train()
+        with _watching_beside(sites) as status:
+            sites.train()
+            _taken_up(sites, status)
         assert (sites.state / "model.safetensors").exists()
         _measured_models_are_shelved_and_vetted(sites)
         _the_watch_uses_what_is_in_service(sites)
         _a_worse_model_stays_out(sites)
     finally:
         sites.close()
+
+
+@contextlib.contextmanager
+def _watching_beside(sites: Sites) -> Iterator[int]:
+    """A live watch on the first ward's site while it trains (of the loopback: root alone); the port of its /status, or 0."""
+    if os.geteuid():
+        yield 0
+        return
+    (port,) = free_ports(1)
+    command = wardround(sites.folder, "watch", "--iface", "lo", "--site", WARDS[0], "--http", str(port), "-q")
+    with (sites.folder / "watch.out").open("ab") as out:
+        process = subprocess.Popen(command, cwd=sites.folder, stdout=out, stderr=out)
+    try:
+        yield port
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(90) == 0, (sites.folder / "watch.out").read_text()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def _taken_up(sites: Sites, port: int) -> None:
+    """The running watch uses what training put into service."""
+    if not port:
+        return
+    (version,) = [row[0] for row in sites.shelf(WARDS[0]) if row[3] == "active"]
+    end = time.monotonic() + 120
+    said: dict[str, Any] = {}
+    while said.get("model") != version:
+        assert time.monotonic() < end, (said, (sites.folder / "watch.out").read_text())
+        time.sleep(0.5)
+        with (
+            contextlib.suppress(OSError),
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=10) as page,
+        ):
+            said = json.loads(page.read())
 
 
 def _measured_models_are_shelved_and_vetted(sites: Sites) -> None:

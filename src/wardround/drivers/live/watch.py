@@ -13,7 +13,7 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +171,8 @@ class Watcher:
                 self.detector.volume.relearn(subject)
 
     def _tell(self, change: Change) -> None:
-        device = self.detector.inventory.get(change.incident.subject)
+        seen = self.detector.inventory.get(change.incident.subject)
+        device = replace(seen, guessed=self.detector.kind(seen.name))
         when = change.incident.closed if change.kind == "closed" else change.incident.last_seen
         told = alert(change, device, when, self.identity, self.asked.site)
         if change.kind != "muted":
