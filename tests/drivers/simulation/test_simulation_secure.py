@@ -85,9 +85,9 @@ def test_nothing_about_one_client_reaches_the_server_in_clear(tmp_path: Path, mo
         answers.extend(answer for _, answer, _ in found)  # type: ignore[misc]
         return found
 
-    def spy_opened(self: Server, peers: Any, rows: Any) -> None:
+    def spy_opened(self: Server, peers: Any, rows: Any, *more: Any) -> None:
         assert all(row.clients >= 4 for row in rows)
-        sums(self, peers, rows)
+        sums(self, peers, rows, *more)
         seen.append(self.to_bytes())
 
     received = SumServer.contribution
