@@ -191,9 +191,13 @@ def test_a_baseline_of_normal_traffic_comes_out_of_secure_sums_as_out_of_open_on
         )
         for use in ("plain", "lattice")
     )
-    assert sorted(plain) == sorted(secure) == [""]
-    (mine, counts), (theirs, others) = plain[""], secure[""]
-    assert mine.rows == theirs.rows > 300
-    assert np.array_equal(mine.centre, theirs.centre), "whole multiples of 2^-8 come through exactly"
-    assert np.array_equal(counts, others)
-    assert counts.sum() > 50
+    assert sorted(plain) == sorted(secure)
+    for kind, (
+        mine,
+        counts,
+    ) in plain.items():  # "" is all devices; a type of device has its own where it has enough rows
+        theirs, others = secure[kind]
+        assert mine.rows == theirs.rows > (300 if kind == "" else 50)
+        assert np.array_equal(mine.centre, theirs.centre), "whole multiples of 2^-8 come through exactly"
+        assert np.array_equal(counts, others)
+    assert plain[""][1].sum() > 50
