@@ -47,13 +47,17 @@ def test_any_rows_can_be_fitted_and_scored(x: Any, seed: int) -> None:
     assert counts.tolist() == [n if spread is not None else 0 for n, spread in zip(due, spreads, strict=True)]
 
 
+def found_by(spread: normal.Spread | None, usual: Any, strange: Any) -> float:
+    """Share of ``strange`` rows above the 99 % point of ``usual`` ones."""
+    assert spread is not None
+    return float((spread.scores(strange) > np.quantile(spread.scores(usual), 0.99)).mean())
+
+
 def test_a_type_knows_its_own_devices_better_than_all_do() -> None:
     x, kind = traffic(4000)
     spreads = normal.fit(normal.statistics(x, kind, 2), 4, 300)
     strange = x[kind == 0] * np.array([4, 1, 1, 1], np.float32)
-    for_all, for_type = (
-        float((s.scores(strange) > np.quantile(s.scores(x[kind == 0]), 0.99)).mean()) for s in spreads[:2]
-    )  # type: ignore[union-attr]
+    for_all, for_type = (found_by(spread, x[kind == 0], strange) for spread in spreads[:2])
     assert for_type > 0.9 > for_all
 
 
@@ -125,3 +129,20 @@ def test_moments_of_another_width_are_refused() -> None:
         normal.fit(np.zeros(7), 4, 2)
     with pytest.raises(ValueError, match="least"):
         normal.NormalTraffic(least=1)
+
+
+NAMES = st.builds(
+    "{}{}".format,
+    st.sampled_from(["normal/", "normal//", "normal/a/", "normal/a/b/"]),
+    st.sampled_from(["rows", "centre", "scale", "inverse", "counts", "", "x"]),
+)
+ARRAYS = hnp.arrays(np.float32, hnp.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=3), elements=WIDE)
+
+
+@given(st.dictionaries(NAMES, ARRAYS, max_size=6))
+def test_arbitrary_arrays_are_refused_or_read(arrays: Any) -> None:
+    try:
+        found = normal.from_arrays(arrays)
+    except ValueError:
+        return
+    assert found == {}, "three columns at most have no histogram of BINS"
