@@ -195,6 +195,9 @@ def test_a_sign_of_life_says_how_long_the_last_answer_was_on_the_way(place: Plac
         await until(lambda: bool(hub._claims))
         assert hub.claims() == {NAMES[0]: (4, spoke.sent_ms / 1000)}
         assert hub.claims() == {}
+        assert (await hub.reply(40)) is not None
+        await hub.settle()  # the next test shares this broker
+        assert await hub.reply(0.05) is None
         await spoke.close()
 
     with_hub(place, work)

@@ -19,6 +19,7 @@ from typing import Any
 from wardround import __version__
 from wardround.drivers.nats.agent import Agent
 from wardround.drivers.nats.deployment import Federation, fingerprint, load, read, roster, unknown
+from wardround.drivers.nats.ending import Ending
 from wardround.drivers.nats.keys import KeyFolder
 from wardround.drivers.nats.link import LinkError
 from wardround.drivers.nats.log import PatientLog
@@ -40,6 +41,7 @@ from wardround.events import Emit, Event, Note
 from wardround.federation.answering import Answering
 
 DRAIN_S = 20.0
+END_S = DRAIN_S + 25.0  # after it was told to stop a gateway is gone, by force at the latest
 AGAIN_S = 1.0
 
 
@@ -79,7 +81,8 @@ def join(asked: Join, emit: Emit) -> None:
     states: list[State] = []
     try:
         states += [State(asked.state / owner) for owner in parts]
-        asyncio.run(_Process(asked, federation, parts, states, emit).run())
+        with Ending(END_S) as ending:
+            asyncio.run(_Process(asked, federation, parts, states, emit).run(ending))
     finally:
         for state in states:
             state.close()
@@ -159,11 +162,16 @@ class _Process:
         end = device(keys, name, owner, signs(self._federation), passphrase())
         return Spoke(owner, DeviceGuard(end, state.load("auth"), partial(state.save, "auth"), self._both))
 
-    async def run(self) -> None:
+    async def run(self, ending: Ending) -> None:
         leave = asyncio.Event()
         loop = asyncio.get_running_loop()
+
+        def told() -> None:
+            leave.set()
+            ending.begin()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, leave.set)
+            loop.add_signal_handler(number, told)
         health = self._health()
         tasks: list[asyncio.Task[None]] = []
         try:

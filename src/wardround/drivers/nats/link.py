@@ -18,6 +18,7 @@ from wardround.errors import UsageError
 logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it remarks on every TLS connection that ends
 RECONNECT_S = 0.2
 ANSWER_S = 5.0
+CLOSE_S = 10.0
 Callback = Callable[[], Awaitable[None]]
 T = TypeVar("T")
 
@@ -27,7 +28,9 @@ class LinkError(Exception):
 
 
 class Line(Connection):
-    """A connection that says when it was lost: who waits for an answer over it need not wait for the time-out."""
+    """A connection that says when it was lost (who waits for an answer over it need not wait for the time-out) and that is
+    closed soon, whatever state the line is in.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,6 +39,15 @@ class Line(Connection):
     async def was_lost(self) -> None:
         self.lost.set()
         self.lost = asyncio.Event()
+
+    async def close(self) -> None:
+        """Close, within CLOSE_S: the end of a TLS session waits for a peer that may be gone (asyncio gives it half a minute)."""
+        closing = asyncio.ensure_future(super().close())
+        done, _ = await asyncio.wait({closing}, timeout=CLOSE_S)
+        if done:
+            closing.result()
+        else:
+            closing.cancel()
 
 
 async def connect(servers: list[str], keys: KeyFolder, owner: str, on_back: Callback) -> Line:

@@ -20,6 +20,7 @@ from wardround.drivers.nats.broker import PrivateBroker
 from wardround.drivers.nats.brokerconfig import Listen
 from wardround.drivers.nats.coordinator import Coordinator, Patience
 from wardround.drivers.nats.deployment import Federation, fingerprint, load, read, roster
+from wardround.drivers.nats.ending import Ending
 from wardround.drivers.nats.hub import Holding, Hub
 from wardround.drivers.nats.keys import KeyFolder, public_keys
 from wardround.drivers.nats.link import LinkError
@@ -43,6 +44,7 @@ from wardround.wire import decode, encode, message
 OPEN_S = 30.0
 AGAIN_S = 0.5
 WATCH_S = 0.2
+END_S = 30.0  # when the last round is over, or was the last after a signal, the process is gone, by force at the latest
 
 
 @message(0x4E10)
@@ -88,7 +90,8 @@ def serve(asked: Serve, emit: Emit) -> bool:
     state = State(asked.folder)
     try:
         process = _Process(asked, federation, Course(federation, agreed, names, securing, root), state, emit)
-        return asyncio.run(process.run())
+        with Ending(END_S) as ending:
+            return asyncio.run(process.run(ending))
     finally:
         state.close()
 
@@ -104,7 +107,7 @@ class _Process:
         self._run_id = self._saved.run if self._saved else _run_id(self._federation)
         self._began = self._closed = time.monotonic()
 
-    async def run(self) -> bool:
+    async def run(self, ending: Ending) -> bool:
         broker = self._broker()
         log = PatientLog(self._asked.folder / "log.jsonl", self._saved.log_bytes if self._saved else None)
         self._sinks.append(log)
@@ -128,6 +131,7 @@ class _Process:
             await coordinator.run()
             self._ended(coordinator)
         finally:
+            ending.begin()
             for task in watching:
                 task.cancel()
             await hub.close()
