@@ -146,7 +146,7 @@ def test_a_models_secure_sum_over_processes_ends_where_the_simulation_does(tmp_p
         rounds = [e for e in place.events() if e["event"] == "RoundDone"]
         assert [(e["round"], e["answered"]) for e in rounds] == [(1, 3), (2, 3), (3, 3), (4, 3)]
         reached, expected = place.model(), simulated(place)
-        assert apart(reached, expected) < 5e-3
-        assert max(float(np.median(np.abs(reached[key] - expected[key]))) for key in expected) < 5e-4
+        assert apart(reached, expected) < 0.03
+        assert max(float(np.median(np.abs(reached[key] - expected[key]))) for key in expected) < 1e-3
     finally:
         place.close()
