@@ -2,8 +2,8 @@
 
 It comes in the model's bundle (traffic/normal.py, ``[normal] fit = true``), made of sums over all gateways. A site that has
 baselines of its own does not look at it. A row's score is the lower of two: how unusual it is for all devices, and for devices of
-its type. A vendor whom no other site has is unusual for its type and not for all (alone, a type's baseline alarmed on up to a
-quarter of an unseen ward's benign windows: docs/design/0620); so the threshold of all devices holds for every type.
+its type. A vendor whom no other site has is unusual for its type and not for all (alone, a type's baseline alarmed on up to an
+eighth of an unseen ward's benign windows: docs/design/0620); so the threshold of all devices holds for every type.
 """
 
 from __future__ import annotations
