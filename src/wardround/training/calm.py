@@ -11,7 +11,7 @@ keeps the model's own threshold. Else p gives the recall at every score, and the
 Laws: rows like the calm ones change nothing, with the stated confidence; a constant added to a row's logits, or to all scores,
 changes no decision between rows; with no bound above 0 the logits are returned as they came.
 What it does not do: tell attacks apart (only whether), find a calm window (the operator says when), follow drift: F0 must stay
-what it was, so the window should cover what is normal (50 rows of one hour did not, in one of nine sites of IoT-23).
+what it was, so the window should cover what is normal (in one of nine sites of IoT-23 and one of three seeds it did not).
 """
 
 from __future__ import annotations
