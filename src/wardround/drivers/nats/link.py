@@ -36,6 +36,14 @@ class Line(Connection):
         super().__init__()
         self.lost = asyncio.Event()
 
+    async def close(self) -> None:
+        """Close for good. A reconnection under way may swallow its cancellation (nats-py takes it for a time-out) and would try
+        for ever, and the process would not end: from now on its tries are counted.
+        """
+        if hasattr(self, "options"):
+            self.options["max_reconnect_attempts"] = 1
+        await super().close()
+
     async def was_lost(self) -> None:
         self.lost.set()
         self.lost = asyncio.Event()
