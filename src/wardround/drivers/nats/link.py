@@ -36,20 +36,18 @@ class Line(Connection):
         super().__init__()
         self.lost = asyncio.Event()
 
-    async def close(self) -> None:
-        """Close for good. A reconnection under way may swallow its cancellation (nats-py takes it for a time-out) and would try
-        for ever, and the process would not end: from now on its tries are counted.
-        """
-        if hasattr(self, "options"):
-            self.options["max_reconnect_attempts"] = 1
-        await super().close()
-
     async def was_lost(self) -> None:
         self.lost.set()
         self.lost = asyncio.Event()
 
     async def close(self) -> None:
-        """Close, within CLOSE_S: the end of a TLS session waits for a peer that may be gone (asyncio gives it half a minute)."""
+        """Close, within CLOSE_S: the end of a TLS session waits for a peer that may be gone (asyncio gives it half a minute).
+
+        A reconnection under way may swallow its cancellation (nats-py takes it for a time-out), try for ever and keep the
+        process from ending: from now on its tries are counted.
+        """
+        if hasattr(self, "options"):
+            self.options["max_reconnect_attempts"] = 1
         closing = asyncio.ensure_future(super().close())
         done, _ = await asyncio.wait({closing}, timeout=CLOSE_S)
         if done:
