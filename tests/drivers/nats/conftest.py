@@ -183,6 +183,10 @@ class Town:
 
     async def settle(self) -> None:
         self.chaos.strike("server before settling")
+        if self.coordinator is not None:
+            assert self.disk["server"] == self.coordinator.desk.to_bytes(), (
+                "answers are dropped before their outcome is stored"
+            )
         self.answers = []
 
     def present(self) -> frozenset[str]:

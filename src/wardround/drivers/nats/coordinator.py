@@ -167,7 +167,8 @@ class Coordinator:
     async def _close(self, step: Step[Any]) -> None:
         for event in (*step.events, *spent(self.account, step.events)):
             self.emit(self._completed(event))
-        await self._checkpoint()
+        if not await self._checkpoint():
+            return  # told to stop with a full disk: the next start takes up the open exchange and needs its answers again
         try:
             await self.port.settle()
         except LinkError as error:
@@ -204,13 +205,18 @@ class Coordinator:
                     self.emit(Note("broker.away", str(error)))
                 await asyncio.sleep(RETRY_S)
 
-    async def _checkpoint(self) -> None:
-        """The machine on the disk, before anybody learns of its new state; a full disk is waited for."""
+    async def _checkpoint(self) -> bool:
+        """The machine on the disk, before anybody learns of its new state; a full disk is waited for, False: told to stop.
+
+        It is stored though it was told to stop, in the middle of this even: what follows (``settle``) takes it for stored.
+        """
         data, told = self.desk.to_bytes(), False
-        while not self._draining.is_set():
+        while True:
             try:
                 self.save(data)
             except DiskError as error:
+                if self._draining.is_set():
+                    return False
                 if not told:
                     told = True
                     self.emit(
@@ -221,7 +227,7 @@ class Coordinator:
                 await asyncio.sleep(RETRY_S)
             else:
                 self.counts.checkpoints += 1
-                return
+                return True
 
     def _completed(self, event: Event) -> Event:
         """What only the transport knows: absent gateways, bytes, late answers, how long it took."""
