@@ -117,7 +117,7 @@ def draw(found: Run, path: Path = PICTURE) -> None:
 
 def _label(figure: Any, panel: Any, labels: list[tuple[str, float, float]]) -> None:
     """Names beside their points, each at the nearest of some places where it covers no other name."""
-    renderer, taken = figure.canvas.get_renderer(), []
+    renderer, taken = figure.canvas.get_renderer(), list[Any]()
     for text, x, y in sorted(labels, key=lambda each: (-each[2], each[1])):
         for step in (0, -1, 1, -2, 2, -3, 3, -4, 4, -5, 5, -6, 6):
             for aside, align in ((4, "left"), (-4, "right")):

@@ -6,7 +6,7 @@ from wardround.aggregate.coordinate import Median, TrimmedMean
 from wardround.aggregate.mean import Mean, NormClipping
 from wardround.aggregate.rooted import FLTrust
 from wardround.aggregate.tolerance import fitted, outlook, tolerated_share
-from wardround.config import check_robust, dump, override, parse
+from wardround.config import check_robust, dump, looked_for, override, parse, watching
 from wardround.drivers.strategies import full
 from wardround.errors import ConfigError
 from wardround.federation.robust import Robust, Setting, advise, choose, text
@@ -119,3 +119,29 @@ def test_the_run_folder_names_the_rule_that_auto_stood_for() -> None:
 def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Robust(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("sets", "looks"),
+    [
+        ([], True),
+        (["rounds.cohort_size=2"], False),  # rows of one or two show a liar themselves
+        (["robust.assumed_hostile=0.0"], False),
+        (["trust.unasked=false"], False),
+        (["trust.unasked=false", "trust.watch=true"], True),
+        (["partition.clients=2001"], False),
+        (['algorithm.use="qffl"'], False),
+    ],
+)
+def test_assumed_liars_in_cohorts_are_looked_for_unasked(sets: list[str], looks: bool) -> None:
+    base = [
+        "robust.assumed_hostile=0.2",
+        'robust.on_doubt="warn"',
+        "root.size=200",
+        "rounds.cohort_size=5",
+        'secagg.use="plain"',
+    ]
+    asked = parse(override(FILE, [*base, *sets], "file"), full(), "file")
+    clients = int(getattr(asked.partition, "clients", 0))
+    assert watching(asked, clients).watch == looks
+    assert ("group testing" in looked_for(asked, clients)) == looks

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from wardround.catalogue import KIND_TEXT
 from wardround.cli.runs import read_text
-from wardround.config import Experiment, nearest, override, parse, setting
+from wardround.config import Experiment, looked_for, nearest, override, parse, setting
 from wardround.drivers.simulation.strategies import simulated
 from wardround.drivers.world import build, plan
 from wardround.errors import ConfigError, UsageError
@@ -120,7 +120,9 @@ def _rule(file: Path, clients: int) -> str:
     # the point is to explain a rule that does not hold, so the file is read without being refused for that
     parsed = parse(override(read_text(file), ['robust.on_doubt="warn"'], str(file)), simulated(), str(file))
     robust = parsed.robust if parsed.robust.assumed_hostile else dataclasses.replace(parsed.robust, assumed_hostile=0.2)
-    return robustness.text(parsed.rule, robust, setting(parsed, int(getattr(parsed.partition, "clients", clients))))
+    there = int(getattr(parsed.partition, "clients", clients))
+    added = looked_for(dataclasses.replace(parsed, robust=robust), there)
+    return robustness.text(parsed.rule, robust, setting(parsed, there)) + added
 
 
 def _sums(experiment: Path | None, clients: int, values: int) -> str:

@@ -5,9 +5,10 @@ word is near, asks "did you mean". Law: ``parse(dump(experiment)) == experiment`
 What it does not do: read files (cli), load data (drivers).
 """
 
-from wardround.config.checks import check, check_robust, setting
+from wardround.config.checks import check, check_robust, looked_for, setting, watching
 from wardround.config.experiment import Evaluation, Experiment, Rounds, Run, strategy
-from wardround.config.toml import DEPLOYED, dump, nearest, override, parse
+from wardround.config.toml import DEPLOYED, dump, override, parse
+from wardround.errors import nearest
 
 __all__ = [
     "DEPLOYED",
@@ -18,9 +19,11 @@ __all__ = [
     "check",
     "check_robust",
     "dump",
+    "looked_for",
     "nearest",
     "override",
     "parse",
     "setting",
     "strategy",
+    "watching",
 ]

@@ -5,6 +5,8 @@ What it does not do: ranges of single keys (experiment.py).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from wardround.compress.chain import Chain
 from wardround.compress.table import Compress
 from wardround.config.experiment import Experiment
@@ -12,7 +14,7 @@ from wardround.errors import ConfigError
 from wardround.federation import clusters
 from wardround.federation import robust as robustness
 from wardround.federation.robust import Setting
-from wardround.federation.trust import MOST_CLIENTS
+from wardround.federation.trust import MOST_CLIENTS, Watch
 from wardround.secagg.choice import PairwiseSum, PlainSum
 from wardround.secagg.parameters import Lattice
 from wardround.training.personal import check_patterns
@@ -75,6 +77,20 @@ def setting(experiment: Experiment, clients: int = 0) -> Setting:
     return Setting(invited, experiment.rounds.cohort_size, rooted, comparable)
 
 
+def watching(experiment: Experiment, clients: int) -> Watch:
+    """``[trust]`` as it takes effect among ``clients``: assumed hostile ones in cohorts of three or more are looked for."""
+    trust, asked = experiment.trust, setting(experiment, clients)
+    hidden = asked.cohort > robustness.SMALL and asked.comparable and 0 < clients <= MOST_CLIENTS
+    unasked = trust.unasked and experiment.robust.assumed_hostile > 0 and not experiment.asynchronous.buffer
+    return replace(trust, watch=True) if hidden and unasked else trust
+
+
+def looked_for(experiment: Experiment, clients: int) -> str:
+    """What is added to a rule's outlook where group testing looks for hostile clients; "" where it does not."""
+    everybody = clients or int(getattr(experiment.partition, "clients", 0)) or UNKNOWN_CLIENTS
+    return "; group testing looks for them ([trust])" if watching(experiment, everybody).watch else ""
+
+
 def check_robust(experiment: Experiment, where: str, clients: int = 0) -> str:
     """Does the rule hold against the hostile clients that ``[robust]`` assumes? The advice in words; "" where none are.
 
@@ -86,7 +102,7 @@ def check_robust(experiment: Experiment, where: str, clients: int = 0) -> str:
         return ""
     asked = setting(experiment, clients)
     advice = robustness.advise(experiment.rule, assumed, asked)
-    words = robustness.text(experiment.rule, assumed, asked)
+    words = robustness.text(experiment.rule, assumed, asked) + looked_for(experiment, clients)
     if assumed.on_doubt == "refuse" and not (advice.holds or advice.bounded):
         raise ConfigError(f"{where}: [robust] assumes {assumed.assumed_hostile:.0%} hostile clients: {words}")
     return words

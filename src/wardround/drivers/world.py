@@ -13,7 +13,7 @@ import numpy as np
 
 from wardround.arrays import F32, I32, I64
 from wardround.compress.budget import Ring
-from wardround.config import Experiment
+from wardround.config import Experiment, watching
 from wardround.drivers.privacy import settle
 from wardround.errors import ConfigError
 from wardround.federation import clusters
@@ -100,7 +100,7 @@ def plan(experiment: Experiment, table: Table) -> Plan:
         identity=f"{experiment.name} {experiment.seed}".encode(),
         ring=prices(experiment, table),
         asynchronous=experiment.asynchronous,
-        trust=experiment.trust,
+        trust=watching(experiment, _there(experiment, table)),
         normal=experiment.normal,
         kinds=table.device_types,
         privacy=replace(experiment.privacy, multiplier=account.multiplier) if account else experiment.privacy,
@@ -162,6 +162,12 @@ def prices(experiment: Experiment, table: Table) -> Ring | None:
     if isinstance(choice, PairwiseSum):
         return Ring(choice.bits, largest_opened(invited, cohort))
     return priced(choice, invited, cohort)
+
+
+def _there(experiment: Experiment, table: Table) -> int:
+    """How many clients there are: named, dealt, or those of the data."""
+    named = getattr(getattr(experiment, "broker", None), "gateways", ())
+    return len(named) or int(getattr(experiment.partition, "clients", 0)) or len(np.unique(table.group))
 
 
 def root_rows(experiment: Experiment, world: World) -> RootRows | None:
