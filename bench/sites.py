@@ -15,27 +15,25 @@ import json
 import os
 import subprocess
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from detect_quality import train  # type: ignore[import-not-found]
 from wardround.arrays import F32, F64, I32, I64, Bool
 from wardround.config import Experiment, override, parse
 from wardround.detect import baseline, prior, thresholds
 from wardround.detect.measures import Rate, tpr_at
 from wardround.detect.thresholds import Calibration
-from wardround.drivers.simulation import alarms, engines, evaluate
+from wardround.drivers.simulation import alarms, evaluate
 from wardround.drivers.simulation.environment import machine
 from wardround.drivers.simulation.federate import Federation
 from wardround.drivers.strategies import full
-from wardround.drivers.world import World, build, plan
-from wardround.events import ignore
+from wardround.drivers.world import build
 from wardround.federation import measure
 from wardround.federation.plan import prepare
-from wardround.federation.server import Server
 from wardround.rng import stream
 from wardround.traffic.normal import from_arrays, to_arrays
 from wardround.traffic.split import Groups
@@ -59,24 +57,11 @@ def settings(part: str, seed: int) -> Experiment:
     return replace(parse(override(text, sets, part), full(), part), seed=seed)
 
 
-def federate(e: Experiment, world: World) -> Federation:
-    """Run to its end."""
-    agreed = plan(e, world.table)
-    server = Server.new(agreed, e.participation, world.names, e.seed)
-    with ThreadPoolExecutor(1) as pool:
-        maker = engines.maker(e.model, e.training, agreed.classes)
-        federation = Federation(e, world, agreed, server, maker, ignore, pool, 1)
-        for _ in federation.run():
-            pass
-        federation.prepared()
-    return federation
-
-
 def left_out(part: str, table: Table, site: str, seed: int) -> dict[str, Any]:
     """The site as a test of what the others learnt."""
     began = time.process_time()
     e = replace(settings(part, seed), split=Groups((site,), validation=0.15))
-    federation = federate(e, build(e, table))
+    federation, _ = train(e, build(e, table))
     test = federation.world.split.test
     found = alarms.of_federation(federation)
     model = evaluate.kept(federation)

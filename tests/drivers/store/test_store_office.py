@@ -147,6 +147,7 @@ def test_the_coordinators_suspicion_is_listed_and_followed_only_if_asked(tmp_pat
         '{"event": "TrustMoved"}',
         moved("icu", "king", "2099-01-01T00:00:00+00:00"),
         moved("icu", "probation", "yesterday"),
+        moved("icu", "probation", "0001-01-01T00:00:00"),
         moved(7, "probation", "2099-01-01T00:00:00+00:00"),  # type: ignore[arg-type]
         "[" * 100_000,
     ],
@@ -155,6 +156,11 @@ def test_what_is_no_coordinators_log_is_refused(line: str) -> None:
     good = moved("icu", "probation", "2099-01-01T00:00:00+00:00")
     with pytest.raises(UsageError, match="line 2 is not of a coordinator's log"):
         trust_moves(f"{good}\n{line}")
+
+
+def test_what_the_log_says_reaches_a_terminal_as_plain_text() -> None:
+    (word,) = trust_moves(moved("icu\x1b[2J", "probation", "2099-01-01T00:00:00+00:00", "\x1b]0;x\x07 in\n14"))
+    assert (word.peer, word.why) == ("icu?[2J", "?]0;x? in 14")
 
 
 @given(st.text(max_size=200))

@@ -16,10 +16,10 @@ from wardround.arrays import I64
 from wardround.drivers.simulation.federate import Federation
 from wardround.drivers.simulation.harm import harm
 from wardround.drivers.sinks.jsonlog import read
+from wardround.drivers.store.result import packed
 from wardround.drivers.store.rundir import RunDir
 from wardround.events import Event
-from wardround.federation import forecast, measure
-from wardround.traffic.normal import to_arrays
+from wardround.federation import forecast
 from wardround.traffic.partition import label_histograms, label_skew
 from wardround.training import bundle
 
@@ -86,23 +86,9 @@ def write_bundle(federation: Federation, run: RunDir, found: Mapping[str, Any]) 
     """The kept model as safetensors and as ONNX, each with its preprocessing and labels."""
     plan, prepared = federation.plan, federation.server.prepared
     assert prepared is not None, "a finished federation knows its statistics"
-    outcome = federation.server.outcome()
     threshold = found["models"]["federated"]["overall"]["threshold"]
-    typical = outcome.errors[1:] / max(outcome.errors[0], 1.0) if outcome.errors.size else None
-    contents = bundle.Bundle(
-        model=plan.model,
-        parameters=outcome.parameters,
-        inputs=len(prepared.preprocessor.names),
-        labels=plan.labels.names,
-        benign=plan.labels.benign,
-        schema=plan.schema.id,
-        preprocessing=prepared.preprocessor.to_record(),
-        threshold=threshold["value"] if threshold else None,
-        typical=typical,
-        benign_scores=measure.benign_scores(outcome.measures),
-        arrays=to_arrays(prepared.normal, plan.kinds, outcome.measures[: plan.distances]) if plan.normal.fit else {},
-        notes={"experiment": federation.experiment.name, "seed": str(federation.experiment.seed), "run": run.id},
-    )
+    notes = {"experiment": federation.experiment.name, "seed": str(federation.experiment.seed), "run": run.id}
+    contents = packed(plan, prepared, federation.server.outcome(), threshold["value"] if threshold else None, notes)
     run.write("model/model.safetensors", bundle.to_safetensors(contents))
     run.write("model/model.onnx", bundle.to_onnx(contents))
 

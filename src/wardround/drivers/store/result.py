@@ -8,10 +8,30 @@ from pathlib import Path
 
 from wardround.drivers.store.rundir import to_json, write_atomic
 from wardround.federation import measure
-from wardround.federation.plan import Plan, prepare
+from wardround.federation.plan import Plan, Prepared, prepare
 from wardround.federation.server_state import Outcome
 from wardround.traffic.normal import to_arrays
 from wardround.training import bundle
+
+
+def packed(
+    plan: Plan, prepared: Prepared, outcome: Outcome, threshold: float | None, notes: dict[str, str]
+) -> bundle.Bundle:
+    """The kept model with all that a detector needs beside it: preprocessing, labels, what is normal."""
+    return bundle.Bundle(
+        model=plan.model,
+        parameters=outcome.parameters,
+        inputs=len(prepared.preprocessor.names),
+        labels=plan.labels.names,
+        benign=plan.labels.benign,
+        schema=plan.schema.id,
+        preprocessing=prepared.preprocessor.to_record(),
+        threshold=threshold,
+        typical=outcome.errors[1:] / max(outcome.errors[0], 1.0) if outcome.errors.size else None,
+        benign_scores=measure.benign_scores(outcome.measures),
+        arrays=to_arrays(prepared.normal, plan.kinds, outcome.measures[: plan.distances]) if plan.normal.fit else {},
+        notes=notes,
+    )
 
 
 def write_result(folder: Path, plan: Plan, outcome: Outcome, about: dict[str, str], target_fpr: float) -> float:
@@ -20,20 +40,7 @@ def write_result(folder: Path, plan: Plan, outcome: Outcome, about: dict[str, st
     measured = bool(outcome.measures.size)
     read = measure.read(plan, outcome.measures) if measured else measure.Reading(math.nan, math.nan, math.nan)
     threshold = measure.threshold(outcome.measures, target_fpr) if measured else math.inf
-    contents = bundle.Bundle(
-        model=plan.model,
-        parameters=outcome.parameters,
-        inputs=len(prepared.preprocessor.names),
-        labels=plan.labels.names,
-        benign=plan.labels.benign,
-        schema=plan.schema.id,
-        preprocessing=prepared.preprocessor.to_record(),
-        threshold=threshold if math.isfinite(threshold) else None,
-        typical=outcome.errors[1:] / max(outcome.errors[0], 1.0) if outcome.errors.size else None,
-        benign_scores=measure.benign_scores(outcome.measures),
-        arrays=to_arrays(prepared.normal, plan.kinds, outcome.measures[: plan.distances]) if plan.normal.fit else {},
-        notes=about,
-    )
+    contents = packed(plan, prepared, outcome, threshold if math.isfinite(threshold) else None, about)
     write_atomic(folder / "model.safetensors", bundle.to_safetensors(contents))
     found = {name: value for name, value in asdict(read).items() if math.isfinite(value)}
     write_atomic(

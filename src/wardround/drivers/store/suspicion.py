@@ -44,7 +44,7 @@ def trust_moves(log: str) -> Sequence[Suspicion]:
             if entry["event"] != TrustMoved.__name__:
                 continue
             word = _suspicion(entry)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError, OverflowError, OSError) as error:
             raise UsageError(f"line {number} is not of a coordinator's log.jsonl: {error}") from error
         found.pop(word.peer, None)
         found[word.peer] = word
@@ -56,4 +56,9 @@ def _suspicion(entry: dict[str, object]) -> Suspicion:
     if not (isinstance(peer, str) and isinstance(why, str) and isinstance(round_, int) and isinstance(after, str)):
         raise ValueError("a field of another type")
     at = datetime.fromisoformat(str(entry["time"])).timestamp()
-    return Suspicion(peer, State(after).value, round_, " ".join(why.split())[:_LONGEST], at)
+    return Suspicion(_plain(peer), State(after).value, round_, _plain(" ".join(why.split())), at)
+
+
+def _plain(text: str) -> str:
+    """Without control characters: it goes to a terminal and into the audit log, and its author is not trusted."""
+    return "".join(c if c.isprintable() else "?" for c in text)[:_LONGEST]
