@@ -224,3 +224,11 @@ def test_evaluation_and_elimination_agree_with_polynomials() -> None:
     assert solve([[1, 1, 5], [1, 2, 7]]) == [3, 2]
     assert solve([[1, 1, 5], [2, 2, 7]]) is None
     assert solve([[0, 0, 0], [0, 4, 8]]) == [0, 2]
+
+
+def test_what_a_dealer_makes_shows_none_of_it() -> None:
+    dealing = deal(SHAPES[0], secret_of(SHAPES[0]), b"ctx", SEED)
+    shown = repr(dealing)
+    assert "proof" in shown
+    for letter in (*dealing.seeds, *dealing.openings):
+        assert repr(letter)[2:-1] not in shown

@@ -14,6 +14,8 @@ from wardround.crypto.ring import expand, multiply
 from wardround.crypto.sampling import centred_binomial, subseed
 from wardround.errors import AuthError, DataError, DecodeError, LocalProtocolError, RemoteProtocolError
 from wardround.secagg import epoch, fixedpoint, kahe, keys, labels, messages, partition, transcript
+from wardround.secagg.decryptor_round import Held
+from wardround.secagg.pairwise import Share
 from wardround.secagg.parameters import Exact, choose_dithered, choose_exact
 from wardround.wire import decode, encode
 
@@ -193,3 +195,9 @@ def test_secrets_stay_out_of_reprs(table: Any) -> None:
     for thing in (member, client, client._kept, member._round, keys.Signer(SEED)):
         assert str(SEED) not in repr(thing)
         assert "key=b" not in repr(thing)
+
+
+def test_shares_stay_out_of_reprs() -> None:
+    held = Held("gw-00", b"leaf", np.array([4711, 815], np.uint16))
+    assert "4711" not in repr(held)
+    assert "hidden" not in repr(Share("gw-00", b"hidden"))

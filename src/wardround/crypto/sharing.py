@@ -24,7 +24,7 @@ the sum of dealings is a dealing of the sum. What it does not do: prove that the
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -112,10 +112,10 @@ class Dealing:
     commitments and proof are public.
     """
 
-    openings: tuple[bytes, ...]
+    openings: tuple[bytes, ...] = field(repr=False)
     commitments: tuple[bytes, ...]
     proof: bytes
-    seeds: tuple[bytes, ...]
+    seeds: tuple[bytes, ...] = field(repr=False)
 
     @property
     def letters(self) -> tuple[bytes, ...]:

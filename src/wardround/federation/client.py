@@ -100,7 +100,7 @@ class ClientState:
     index: int
     totals: F64 | None = None
     memory: F32 = field(default_factory=lambda: EMPTY)
-    private: F32 = field(default_factory=lambda: EMPTY)
+    private: F32 = field(default_factory=lambda: EMPTY, repr=False)
     answered: int = 0
     last: Answer | None = None
     held: Announced | None = None

@@ -61,7 +61,7 @@ class Held:
 
     client: str
     leaf: bytes
-    share: U16
+    share: U16 = field(repr=False)
 
 
 @message(0x5052)

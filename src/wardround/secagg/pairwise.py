@@ -79,7 +79,7 @@ class UnmaskRequest:
 @dataclass(frozen=True)
 class Share:
     owner: str
-    share: bytes
+    share: bytes = field(repr=False)
 
 
 @message(0x5085)
