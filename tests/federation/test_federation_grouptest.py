@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wardround.arrays import F64, I64
-from wardround.federation.crowds import crowds
-from wardround.federation.grouptest import FEATURES, Observation, estimate, scores
+from wardround.federation.crowds import _Pairs, crowds, settled, starts
+from wardround.federation.grouptest import FEATURES, Observation, _Design, estimate, rounds_in, scores
 from wardround.wire import decode, encode
 
 LAW = settings(max_examples=15, deadline=None, derandomize=True)
@@ -29,7 +29,7 @@ def watched(own: F64, size: int, rounds: int, noise: float, seed: int) -> list[O
 
 def test_own_scores_follow_from_sums() -> None:
     own = np.random.default_rng(1).normal(size=40)
-    got = estimate(watched(own, 4, 30, 0.0, 2), 40).values[:, 0]
+    got = estimate(watched(own, 4, 30, 0.0, 2), 40)[:, 0]
     np.testing.assert_allclose(got - got.mean(), own - own.mean(), atol=0.05)
 
 
@@ -40,15 +40,15 @@ def test_the_names_of_the_clients_do_not_matter(seed: int) -> None:
     rounds = watched(own, 4, 12, 0.1, seed)
     order = np.random.default_rng(3).permutation(20)
     renamed = [Observation(o.round, o.cohort[order], o.scores) for o in rounds]
-    np.testing.assert_allclose(estimate(renamed, 20).values, estimate(rounds, 20).values[order], atol=1e-8)
+    np.testing.assert_allclose(estimate(renamed, 20), estimate(rounds, 20)[order], atol=1e-8)
 
 
 def test_a_client_that_never_took_part_has_no_score() -> None:
     rounds = watched(np.random.default_rng(1).normal(size=12), 3, 8, 0.1, 2)
     absent = [Observation(o.round, np.append(o.cohort, -1), o.scores) for o in rounds]
     got = estimate(absent, 13)
-    assert got.seen[12] == 0
-    assert not got.values[12].any()
+    assert rounds_in(absent, 13).tolist() == [8] * 12 + [0]
+    assert not got[12].any()
 
 
 @pytest.mark.parametrize(("size", "share"), [(3, 0.1), (5, 0.2), (5, 0.1), (8, 0.2)])
@@ -57,7 +57,7 @@ def test_a_hostile_minority_is_a_second_crowd_although_most_cohorts_hold_one(siz
     own = rng.normal(size=100)
     liars = rng.permutation(100)[: int(100 * share)]
     own[liars] += 7.0
-    values = estimate(watched(own, size, 25, 0.5, 6), 100).values[:, 0]
+    values = estimate(watched(own, size, 25, 0.5, 6), 100)[:, 0]
     found = crowds(values)
     assert found.apart > 3
     assert found.evidence > 20
@@ -71,7 +71,7 @@ def test_one_crowd_is_not_called_two_even_where_it_has_a_tail(tail: float) -> No
     for seed in range(20):
         rng = np.random.default_rng(seed)
         own = rng.normal(size=100) + tail * rng.exponential(size=100)
-        found = crowds(estimate(watched(own, 5, 20, 0.5, seed), 100).values[:, 0])
+        found = crowds(estimate(watched(own, 5, 20, 0.5, seed), 100)[:, 0])
         wrong += found.apart >= 3.0 and found.evidence >= 20.0
     assert wrong <= 1
 
@@ -127,6 +127,64 @@ def test_the_units_of_a_score_and_the_order_of_the_clients_do_not_matter() -> No
     one, other = crowds(values), crowds((values * [1e-3, 50.0, 1.0] + [3.0, -2.0, 0.0])[order])
     np.testing.assert_allclose(other.hostile, one.hostile[order], atol=1e-3)
     np.testing.assert_allclose(other.evidence, one.evidence, rtol=1e-3)
+
+
+@pytest.mark.parametrize("features", [1, 3])
+@pytest.mark.parametrize("hostile", [0, 9])
+def test_all_starts_at_once_end_where_each_ends_by_itself(features: int, hostile: int) -> None:
+    rng = np.random.default_rng(9)
+    values = rng.normal(size=(60, features))
+    values[:hostile] += 4.0
+    values = (values - values.mean(axis=0)) / values.std(axis=0)
+    guesses = starts(values)
+    assert len(guesses) == 4 * 2 * features
+    before, after = settled(values, guesses)
+    for at, guess in enumerate(guesses):
+        alone = settled(values, guess[None])
+        np.testing.assert_allclose(before[at], alone[0][0], atol=1e-9)
+        np.testing.assert_allclose(after[at], alone[1][0], atol=1e-9)
+    assert not np.allclose(after, guesses)
+
+
+def test_a_start_is_a_mixture_fitted_step_by_step() -> None:
+    """One step from one guess, against the densities written out."""
+    rng = np.random.default_rng(10)
+    values = rng.normal(size=(40, 2))
+    values -= values.mean(axis=0)
+    guess = rng.uniform(0.1, 0.6, size=40)
+    share = guess.mean()
+    high, low = np.average(values, axis=0, weights=guess), np.average(values, axis=0, weights=1 - guess)
+    within = sum(
+        np.einsum("n,ni,nj->ij", part, values - centre, values - centre) / 40
+        for part, centre in ((guess, high), (1 - guess, low))
+    )
+    density = [
+        part * np.exp(-0.5 * np.einsum("ni,ij,nj->n", values - centre, np.linalg.inv(within), values - centre))
+        for part, centre in ((share, high), (1 - share, low))
+    ]
+    whole = values.T @ values / 40
+    pairs = _Pairs.fitted(values, whole, guess[None])
+    np.testing.assert_allclose(pairs.covariance[0], within, rtol=1e-9)
+    np.testing.assert_allclose(pairs.odds(values)[0], np.log(density[0] / density[1]), rtol=1e-9)
+    expected = np.log(density[0] + density[1]).sum() - 20 * np.linalg.slogdet(within)[1]
+    np.testing.assert_allclose(pairs.likelihood(values)[0], expected, rtol=1e-9)
+
+
+def test_the_rounds_equations_are_those_of_the_dense_design() -> None:
+    rng = np.random.default_rng(11)
+    rows, clients, weights = [4, 2, 5], 13, np.array([1.0, 0.3, 0.6])
+    cohorts = [rng.integers(-1, count - 1, size=clients) for count in rows]  # a row without members each
+    dense = []
+    for cohort, count in zip(cohorts, rows, strict=True):
+        inside = (cohort == np.arange(count)[:, None]).astype(np.float64)
+        shares = inside / np.maximum(inside.sum(axis=1, keepdims=True), 1.0)
+        dense.append(shares - shares.mean(axis=0))
+    design, every = _Design.of(cohorts, rows), np.concatenate(dense)
+    normal = sum(weight * part.T @ part for weight, part in zip(weights, dense, strict=True))
+    np.testing.assert_allclose(design.normal(weights), normal, atol=1e-12)
+    values, y = rng.normal(size=clients), every @ rng.normal(size=clients)
+    np.testing.assert_allclose(design.predicted(values), every @ values, atol=1e-12)
+    np.testing.assert_allclose(design.transposed(y), every.T @ y, atol=1e-12)
 
 
 def test_an_observation_survives_the_checkpoint() -> None:

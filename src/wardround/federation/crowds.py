@@ -1,8 +1,9 @@
 """Do clients' scores form one crowd or two, and who belongs to the smaller?
 
 A mixture of two normal distributions with one covariance, by expectation maximisation from several starts, against a
-single distribution. The smaller crowd is the suspect one, on whichever side it lies: who lies may pull against the others
-or far ahead of them. A long tail of odd, honest clients is one crowd.
+single distribution. All starts take their steps together; one that has settled or leads to no minority steps no more. The
+smaller crowd is the suspect one, on whichever side it lies: who lies may pull against the others or far ahead of them. A long
+tail of odd, honest clients is one crowd.
 
 Laws (tests/federation): the order of the clients and the units of the scores do not matter; one crowd gives no evidence.
 """
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wardround.arrays import F64
+from wardround.arrays import F64, Bool
 
 SHARES = (0.05, 0.1, 0.2, 0.35)  # shares of hostile clients that the search for two crowds starts from
 MOST = 0.45  # more than that is no minority
@@ -37,28 +38,41 @@ class Crowds:
 
 
 @dataclass(frozen=True, eq=False)
-class _Two:
-    """Two crowds: their means [k], the inverse of their covariance [k, k], the logarithm of its determinant."""
+class _Pairs:
+    """Two crowds for each of s starts: the means [s, k] of the larger one (``low``) and of the smaller one (``high``), the
+    smaller one's ``share`` [s], their ``covariance`` [s, k, k], and its inverse times the gap between the means, ``towards``
+    [s, k].
+    """
 
     low: F64
     high: F64
-    share: float
-    precision: F64
-    logdet: float
+    share: F64
+    covariance: F64
+    towards: F64
 
-    @property
-    def gap(self) -> F64:
-        return self.high - self.low
+    @classmethod
+    def fitted(cls, values: F64, whole: F64, upper: F64) -> _Pairs:
+        """From the posteriors ``upper`` [s, n]; ``values`` [n, k] have mean 0 and the (invertible) covariance ``whole``.
 
-    def expected(self, values: F64) -> tuple[F64, float]:
-        """(posterior of the smaller crowd [n], log-likelihood but for a constant)."""
-        below = np.log(1 - self.share) - 0.5 * self._far(values - self.low)
-        above = np.log(self.share) - 0.5 * self._far(values - self.high)
-        both = np.logaddexp(below, above)
-        return np.exp(above - both), float(both.sum() - 0.5 * len(values) * self.logdet)
+        How far the crowds spread is how far all do, less what sets their means apart.
+        """
+        share, moment = upper.sum(axis=1) / len(values), upper @ values / len(values)
+        high, low = moment / share[:, None], -moment / (1 - share)[:, None]
+        covariance = whole - (share * (1 - share))[:, None, None] * _squared(high - low)
+        towards = np.linalg.solve(covariance, (high - low)[:, :, None])[:, :, 0]
+        return cls(low, high, share, covariance, towards)
 
-    def _far(self, away: F64) -> F64:
-        out: F64 = np.einsum("ni,ij,nj->n", away, self.precision, away)
+    def odds(self, values: F64) -> F64:
+        """Logarithm [s, n] of the odds of being in the smaller crowd."""
+        halfway = ((self.low + self.high) * self.towards).sum(axis=1) / 2
+        out: F64 = self.towards @ values.T + (np.log(self.share / (1 - self.share)) - halfway)[:, None]
+        return out
+
+    def likelihood(self, values: F64) -> F64:
+        """Log-likelihood [s] but for a constant."""
+        far = np.linalg.solve(self.covariance, _covariance(values) + _squared(self.low)).trace(axis1=1, axis2=2)
+        as_larger = np.log(1 - self.share) - 0.5 * (far + np.linalg.slogdet(self.covariance)[1])
+        out: F64 = len(values) * as_larger + np.logaddexp(0.0, self.odds(values)).sum(axis=1)
         return out
 
 
@@ -68,58 +82,69 @@ def crowds(values: F64) -> Crowds:
     units = np.maximum(given.std(axis=0), 1e-12)
     scaled = (given - given.mean(axis=0)) / units
     n, k = scaled.shape
-    best: tuple[float, F64, _Two] | None = None
-    for start in _starts(scaled):
-        found = _settled(scaled, start)
-        if found is not None and (best is None or found[0] > best[0]):
-            best = found
-    if best is None:
+    before, after = settled(scaled, starts(scaled))
+    ends = np.flatnonzero(_minority(after))
+    if not len(ends):
         return Crowds(np.zeros(n), 0.0, 0.0, np.zeros(k), 0.0)
-    likelihood, hostile, two = best
-    single = -0.5 * n * (float(np.linalg.slogdet(_covariance(scaled.T @ scaled, n))[1]) + k)
-    towards = two.precision @ two.gap
-    lift = float(two.gap @ towards)
-    return Crowds(hostile, float(np.sqrt(max(lift, 0.0))), 2.0 * (likelihood - single), towards / units, lift)
+    whole = _invertible(_covariance(scaled))
+    pairs = _Pairs.fitted(scaled, whole, before[ends])
+    likelihood = pairs.likelihood(scaled)
+    best = int(np.argmax(likelihood))
+    single = -0.5 * n * (float(np.linalg.slogdet(whole)[1]) + k)
+    towards = pairs.towards[best]
+    lift = float((pairs.high[best] - pairs.low[best]) @ towards)
+    evidence = 2.0 * (float(likelihood[best]) - single)
+    return Crowds(after[ends[best]], float(np.sqrt(max(lift, 0.0))), evidence, towards / units, lift)
 
 
-def _starts(values: F64) -> list[F64]:
-    """First guesses of the smaller crowd [n]: the highest or the lowest few of each score."""
-    n, guesses = len(values), []
+def starts(values: F64) -> F64:
+    """First guesses [s, n] of the smaller crowd: the highest or the lowest few of each score."""
+    n, order = len(values), np.argsort(values, axis=0, kind="stable").T
+    guesses = []
     for upper in sorted({max(2, int(share * n)) for share in SHARES}):
-        for score in values.T:
-            order = np.argsort(score, kind="stable")
-            for members in (order[-upper:], order[:upper]):
-                if 2 * upper < n:
-                    guess = np.zeros(n)
-                    guess[members] = 1.0
-                    guesses.append(guess)
-    return guesses
+        if 2 * upper < n:
+            guesses += [members for score in order for members in (score[-upper:], score[:upper])]
+    out = np.zeros((len(guesses), n))
+    for guess, members in zip(out, guesses, strict=True):
+        guess[members] = 1.0
+    return out
 
 
-def _settled(values: F64, guess: F64) -> tuple[float, F64, _Two] | None:
-    """(log-likelihood, posterior [n], crowds) that ``guess`` leads to; None where it leads to no minority."""
-    n, upper, found = len(values), guess, None
+def settled(values: F64, guesses: F64) -> tuple[F64, F64]:
+    """Where each of the ``guesses`` [s, n] leads: the posteriors [s, n] before and after its last step.
+
+    Those after it are of no minority where the guess leads to none.
+    """
+    whole, before, after = _invertible(_covariance(values)), guesses.copy(), guesses.copy()
+    going = np.flatnonzero(_minority(after))
     for _ in range(STEPS):
-        if not FEWEST <= upper.sum() <= MOST * n:
-            return None
-        two = _fitted(values, upper)
-        last, (upper, likelihood) = upper, two.expected(values)
-        found = likelihood, upper, two
-        if float(np.abs(upper - last).max()) < SETTLED:
+        if not len(going):
             break
-    return found if found is not None and FEWEST <= upper.sum() <= MOST * n else None
+        last = before[going] = after[going]
+        upper = after[going] = 0.5 + 0.5 * np.tanh(_Pairs.fitted(values, whole, last).odds(values) / 2)
+        going = going[(np.abs(upper - last).max(axis=1) >= SETTLED) & _minority(upper)]
+    return before, after
 
 
-def _fitted(values: F64, upper: F64) -> _Two:
-    n, weight = len(values), float(upper.sum())
-    high, low = upper @ values / weight, (1 - upper) @ values / (n - weight)
-    around = ((values - low) * (1 - upper)[:, None]).T @ (values - low)
-    around = around + ((values - high) * upper[:, None]).T @ (values - high)
-    covariance = _covariance(around, n)
-    precision = np.asarray(np.linalg.inv(covariance), dtype=np.float64)
-    return _Two(low, high, weight / n, precision, float(np.linalg.slogdet(covariance)[1]))
+def _minority(upper: F64) -> Bool:
+    """Which of the posteriors [s, n] are of a crowd of more than one and less than half [s]."""
+    clients = upper.sum(axis=1)
+    out: Bool = (clients >= FEWEST) & (clients <= MOST * upper.shape[1])
+    return out
 
 
-def _covariance(around: F64, n: int) -> F64:
-    out: F64 = around / n + TINY * np.eye(len(around))
+def _squared(vectors: F64) -> F64:
+    """Each of ``vectors`` [s, k] times itself [s, k, k]."""
+    return vectors[:, :, None] * vectors[:, None, :]
+
+
+def _covariance(values: F64) -> F64:
+    """Of ``values`` [n, k] of mean 0."""
+    out: F64 = values.T @ values / len(values)
+    return out
+
+
+def _invertible(covariance: F64) -> F64:
+    """A little more, so that it has an inverse where scores say the same."""
+    out: F64 = covariance + TINY * np.eye(len(covariance))
     return out

@@ -53,14 +53,6 @@ class Observation:
     scores: F64
 
 
-@dataclass(frozen=True, eq=False)
-class Estimates:
-    """``values`` [clients, features]: a client's own scores; ``seen`` [clients]: rounds it was in."""
-
-    values: F64
-    seen: I64
-
-
 def scores(rows: F32, reference: F32, sizes: F64, spoilt: int = 0) -> F64:
     """How each row [m, d] of ``sizes`` [m] clients stands to the ``reference`` [d] and to the mean of all: [m, features].
 
@@ -79,76 +71,113 @@ def scores(rows: F32, reference: F32, sizes: F64, spoilt: int = 0) -> F64:
     return out
 
 
-def estimate(observations: Sequence[Observation], clients: int) -> Estimates:
-    """Each client's own scores from the rounds observed."""
+def rounds_in(observations: Sequence[Observation], clients: int) -> I64:
+    """In how many of the rounds each client was [clients]."""
     seen = np.zeros(clients, dtype=np.int64)
     for each in observations:
         seen += each.cohort >= 0
-    rounds = [_Equations.of(each.cohort, len(each.scores)) for each in observations]
-    given = [each.scores - each.scores.mean(axis=0) for each in observations]  # a round's own level says nothing
-    values = np.stack([_fitted(rounds, [y[:, at] for y in given], clients) for at in range(len(FEATURES))], axis=1)
-    values[seen == 0] = 0.0
-    return Estimates(values, seen)
+    return seen
+
+
+def estimate(observations: Sequence[Observation], clients: int) -> F64:
+    """Each client's own scores [clients, features] from the rounds observed; 0 for those that were in none.
+
+    Memory grows with clients squared, and with pairs of clients that were in a cohort together.
+    """
+    design = _Design.of([each.cohort for each in observations], [len(each.scores) for each in observations])
+    level = [each.scores - each.scores.mean(axis=0) for each in observations]  # a round's own level says nothing
+    noise = np.stack([2.2 * np.median(np.abs(y), axis=0) ** 2 for y in level]) + QUIET
+    given = np.concatenate(level)
+    values = np.stack([_fitted(design, given[:, at], noise[:, at]) for at in range(len(FEATURES))], axis=1)
+    values[rounds_in(observations, clients) == 0] = 0.0
+    return values
 
 
 @dataclass(frozen=True, eq=False)
-class _Equations:
-    """A round's design [rows, clients], whose entries are members' shares of their cohort's mean, less its mean row.
+class _Design:
+    """The rounds' equations, [rows, clients]: members' shares of their cohort's mean, less the mean of the round's rows.
 
-    Kept as what it is made of: who was ``present`` [p], in which ``row`` [p], with which ``share`` [p]; ``mean`` [clients].
+    Kept as what it is made of. Entries, ordered by row: ``client`` [e], ``row`` [e], ``share`` [e]. Rows: the ``round`` [rows]
+    each is of. Rounds: their ``mean`` row [rounds, clients], how many ``rows`` [rounds] they have. Pairs of entries of one row:
+    place in [clients, clients] (``pair_at``), row and product of shares (``pair_row``, ``pair_share``).
     """
 
-    present: I64
+    client: I64
     row: I64
     share: F64
+    round: I64
     mean: F64
-    rows: int
+    rows: I64
+    pair_at: I64
+    pair_row: I64
+    pair_share: F64
 
     @classmethod
-    def of(cls, cohort: I64, rows: int) -> _Equations:
-        present = np.flatnonzero(cohort >= 0)
-        row = cohort[present]
-        share = 1.0 / np.bincount(row, minlength=rows)[row]
-        mean = np.zeros(len(cohort))
-        mean[present] = share / rows
-        return cls(present, row, share, mean, rows)
+    def of(cls, cohorts: Sequence[I64], rows: Sequence[int]) -> _Design:
+        """Of each round's ``cohorts`` [clients] (a client's row, or -1) and how many ``rows`` it has."""
+        count, table = np.asarray(rows, dtype=np.int64), np.stack(cohorts)
+        which, client = np.nonzero(table >= 0)
+        row = (np.cumsum(count) - count)[which] + table[which, client]
+        order = np.argsort(row, kind="stable")
+        which, client, row = which[order], client[order], row[order]
+        members = np.bincount(row, minlength=int(count.sum()))
+        share = 1.0 / members[row]
+        mean = np.zeros(table.shape)
+        mean[which, client] = share / count[which]
+        one, other = _pairs(members)
+        pair_at = client[one] * table.shape[1] + client[other]
+        round_ = np.repeat(np.arange(len(count)), count)
+        return cls(client, row, share, round_, mean, count, pair_at, row[one], share[one] * share[other])
 
-    def add_to(self, normal: F64, weight: float) -> None:
-        """Add the round's part of the normal equations [clients, clients]."""
-        together = np.split(np.argsort(self.row, kind="stable"), np.cumsum(np.bincount(self.row, minlength=self.rows)))
-        for members in together:
-            if len(members):
-                who, part = self.present[members], self.share[members]
-                normal[np.ix_(who, who)] += weight * np.outer(part, part)
-        normal -= weight * self.rows * np.outer(self.mean, self.mean)
+    def normal(self, weights: F64) -> F64:
+        """The design's transpose times the design, rounds weighing ``weights`` [rounds]: [clients, clients]."""
+        clients = self.mean.shape[1]
+        products = _summed(self.pair_at, weights[self.round][self.pair_row] * self.pair_share, clients**2)
+        return products.reshape(clients, clients) - (self.mean * (weights * self.rows)[:, None]).T @ self.mean
 
     def transposed(self, y: F64) -> F64:
-        """The design's transpose [clients, rows] @ y [rows]; ``y`` has mean 0."""
-        out = np.zeros(len(self.mean))
-        out[self.present] = self.share * y[self.row]
-        return out
+        """The design's transpose [clients, rows] @ y [rows]; every round's ``y`` has mean 0."""
+        return _summed(self.client, self.share * y[self.row], self.mean.shape[1])
 
     def predicted(self, values: F64) -> F64:
-        """The design @ values [clients]."""
-        sums = np.bincount(self.row, weights=self.share * values[self.present], minlength=self.rows)
-        out: F64 = sums - sums.mean()
+        """The design @ values [clients]: [rows]."""
+        sums = _summed(self.row, self.share * values[self.client], len(self.round))
+        out: F64 = sums - self.by_round(sums)[self.round]
         return out
 
+    def by_round(self, values: F64) -> F64:
+        """Mean [rounds] of the ``values`` [rows] of a round."""
+        return _summed(self.round, values, len(self.rows)) / np.maximum(self.rows, 1)
 
-def _fitted(rounds: Sequence[_Equations], given: Sequence[F64], clients: int) -> F64:
-    """Members' scores [clients] of one feature: rounds weigh by one over their noise, which the fits find out."""
-    noise = [2.2 * float(np.median(np.abs(y))) ** 2 + QUIET for y in given]
+
+def _summed(at: I64, values: F64, count: int) -> F64:
+    """Sums [count] of the ``values`` that share a place ``at``."""
+    return np.asarray(np.bincount(at, weights=values, minlength=count), dtype=np.float64)
+
+
+def _pairs(members: I64) -> tuple[I64, I64]:
+    """All ordered pairs of entries of one row, where consecutive rows have so many ``members``: (one [p], other [p])."""
+    partners = np.repeat(members, members)  # of each entry
+    one = np.repeat(np.arange(len(partners)), partners)
+    first_pair, first_entry = np.cumsum(partners) - partners, np.repeat(np.cumsum(members) - members, members)
+    return one, np.arange(len(one)) + (first_entry - first_pair)[one]
+
+
+def _fitted(design: _Design, given: F64, noise: F64) -> F64:
+    """Members' scores [clients] of one feature from the rows' ``given`` [rows].
+
+    Rounds weigh by one over their ``noise`` [rounds], which the fits find out.
+    """
+    clients = design.mean.shape[1]
     values = np.zeros(clients)
     for _ in range(REWEIGHTED):
-        normal, right = np.zeros((clients, clients)), np.zeros(clients)
-        least = min(noise)
-        for each, y, variance in zip(rounds, given, noise, strict=True):
-            each.add_to(normal, least / variance)
-            right += least / variance * each.transposed(y)
+        weights = noise.min() / noise
+        normal = design.normal(weights)
         typical = max(float(np.trace(normal)) / clients, TINY)
+        right = design.transposed(weights[design.round] * given)
         values = np.asarray(np.linalg.solve(normal + RIDGE * typical * np.eye(clients), right), dtype=np.float64)
-        left = [float(np.square(y - each.predicted(values)).mean()) for each, y in zip(rounds, given, strict=True)]
-        noise = [part + SHARED * float(np.median(left)) + QUIET for part in left]
+        left = design.by_round(np.square(given - design.predicted(values)))
+        noise = left + SHARED * float(np.median(left)) + QUIET
     return values
 
 

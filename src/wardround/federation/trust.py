@@ -21,7 +21,7 @@ from wardround.arrays import F32, F64, I64, Bool
 from wardround.auth.trust import Standing, State, TrustPolicy, Turn, Verdict, observe, turned
 from wardround.events import Event, TrustMoved, TrustSeen
 from wardround.federation.crowds import Crowds, crowds
-from wardround.federation.grouptest import FEATURES, VIEWS, Observation, estimate, scores
+from wardround.federation.grouptest import FEATURES, VIEWS, Observation, estimate, rounds_in, scores
 from wardround.wire import message
 
 SOURCE = "group-testing"
@@ -187,13 +187,13 @@ def _found(watch: Watch, seen: Sequence[Observation], clients: int) -> Found:
 
     A view of several features at once must show twice the evidence: it has more ways to find two crowds in one.
     """
-    got = estimate(seen, clients)
     size = max(1.0, clients_per_row(seen[-1]))
-    known = got.seen >= min(3, len(seen))
+    known = rounds_in(seen, clients) >= min(3, len(seen))
     best: tuple[float, Crowds, tuple[int, ...]] | None = None
     if known.sum() >= 4 and len(seen) > size:  # fewer rounds than a cohort has members cannot tell them apart
+        values = estimate(seen, clients)[known]
         for view in VIEWS:
-            two = crowds(got.values[known][:, view])
+            two = crowds(values[:, view])
             clear = two.evidence / (watch.evidence * (1 if len(view) == 1 else 2))
             if two.apart >= watch.apart and clear >= 1 and (best is None or clear > best[0]):
                 best = (clear, two, view)
