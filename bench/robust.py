@@ -13,18 +13,23 @@ Resumable: a cell that stands in bench/results/robust.json is not run again. doc
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from wardround.aggregate.selection import Bulyan, Krum, MultiKrum
 from wardround.aggregate.tolerance import cohort_sizes, hostile_clients, spoilt_distribution
+from wardround.arrays import F32
+from wardround.attacks.attack import Attack, Target, alike, moments
 from wardround.attacks.poisoning import ModelReplacement
 from wardround.config import Experiment, parse
 from wardround.drivers.simulation import baselines, engines, evaluate, harm
@@ -75,6 +80,19 @@ use = "plain"
 [auth]
 use = "none"
 """
+
+
+@dataclass(frozen=True)
+class Absent(Attack):
+    """Hostile clients that are as good as not there: they send the honest mean. What being without their data costs."""
+
+    name: ClassVar[str] = "absent"
+
+    def forge(self, honest: F32, own: F32, target: Target, rng: np.random.Generator) -> F32:
+        del target, rng
+        return alike(moments(honest)[0], len(own))
+
+
 PROBE = ModelReplacement()  # its trigger measures what an unattacked model does with it
 
 
@@ -103,6 +121,12 @@ class Cell:
 
 RULES: dict[str, str] = {
     "mean": 'use = "mean"',
+    "median": 'use = "median"',
+    "trimmed-mean": 'use = "trimmed-mean"\nhostile = {hostile}',
+    "krum": 'use = "krum"\nhostile = {hostile}',
+    "multi-krum": 'use = "multi-krum"\nhostile = {hostile}',
+    "bulyan": 'use = "bulyan"\nhostile = {hostile}',
+    "centred-clipping": 'use = "centred-clipping"',
     "nnm+trimmed-mean": 'use = "trimmed-mean"\npre = ["nnm"]\nhostile = {hostile}',
     "dnc": 'use = "dnc"\nhostile = {hostile}',
     "geometric-median": 'use = "geometric-median"',
@@ -151,12 +175,13 @@ class Bench:
             cohort=cell.cohort,
             root=cell.root,
         )
-        rule = RULES[cell.rule].format(hostile=hostile_rows(clients, cell.cohort, cell.share))
-        attack = ATTACKS[cell.attack].format(share=cell.share)
+        rule = RULES[cell.rule].format(hostile=hostile_rows(cell.rule, clients, cell.cohort, cell.share))
+        attack = ATTACKS.get(cell.attack, ATTACKS["none"]).format(share=cell.share)
         more = "[trust]\nwatch = true\n" if cell.watch else ""
         if cell.keep:
             more += f'[algorithm]\nuse = "client-momentum"\nkeep = {cell.keep}\n'
-        return replace(parse(f"{text}[rule]\n{rule}\n[attack]\n{attack}\n{more}", simulated()), seed=cell.seed)
+        made = replace(parse(f"{text}[rule]\n{rule}\n[attack]\n{attack}\n{more}", simulated()), seed=cell.seed)
+        return replace(made, attack=Absent(cell.share)) if cell.attack == Absent.name else made
 
     def federation(self, experiment: Experiment, pool: ThreadPoolExecutor) -> Federation:
         world, state, prepared = self._world(experiment)
@@ -300,11 +325,19 @@ def measured(federation: Federation) -> float:
     return float(found["macro_f1"]) if np.isfinite(federation.server.parameters).all() else 0.0
 
 
-def hostile_rows(clients: int, cohort: int, share: float) -> float:
-    """The share of rows a majority rule is set for: the 0.8 quantile of the spoilt rows, at most just under half."""
+SURVIVES: dict[str, Callable[[int], int]] = {  # rows a rule can be set for at most; the others just under half
+    "krum": Krum().breakdown,
+    "multi-krum": MultiKrum().breakdown,
+    "bulyan": Bulyan().breakdown,
+}
+
+
+def hostile_rows(rule: str, clients: int, cohort: int, share: float) -> float:
+    """The share of rows a majority rule is set for: the 0.8 quantile of the spoilt rows, at most what it can survive."""
     sizes = cohort_sizes(clients, cohort)
     spoilt = np.cumsum(spoilt_distribution(sizes, hostile_clients(clients, share)))
-    rows = min(int(np.searchsorted(spoilt, 0.8)), (len(sizes) - 1) // 2)
+    most = SURVIVES.get(rule, lambda rows: (rows - 1) // 2)(len(sizes))
+    rows = min(int(np.searchsorted(spoilt, 0.8)), most)
     return round(rows / len(sizes), 6)
 
 
@@ -316,6 +349,7 @@ DEFAULT = {
     8: ("fltrust", 1000),
 }
 OTHERS = ("mean", "nnm+trimmed-mean", "dnc", "geometric-median", "norm-clipping", "zeno", "fltrust", "rooted-mean")
+MORE = ("median", "trimmed-mean", "krum", "multi-krum", "bulyan", "centred-clipping")
 WORST = ("none", "ipm-aware", "alie-aware", "fltrust-adaptive", "sign-flip", "model-replacement")
 MILD = tuple(attack for attack in ATTACKS if attack not in WORST)
 BASE_CELL = Cell("ciciomt2024", 0.5, 0.2, 1, "mean", "none", 1)
@@ -367,24 +401,56 @@ def curve() -> Iterator[Cell]:
             yield from defaults(replace(base, share=share, watch=True), (3, 8), attacks if attacks is WORST else ())
 
 
+def deployed() -> Iterator[Cell]:
+    """The curve of what ships, every attack, three seeds: the default rule, with trust where it comes unasked."""
+    for seed in (2, 3, 1):
+        base = replace(BASE_CELL, seed=seed)
+        yield base
+        for share in (0.2, 0.3, 0.1):
+            yield replace(base, share=share, attack=Absent.name)
+            yield from defaults(replace(base, share=share), (1,), tuple(ATTACKS))
+            yield from defaults(replace(base, share=share, watch=True), (2, 3, 5, 8), tuple(ATTACKS))
+
+
+def cube() -> Iterator[Cell]:
+    """Every attack on every rule, share and cohort size: one seed. Nobody attacks: once where a rule is not set for a share."""
+    base = replace(BASE_CELL, seed=2)
+    for share, cohorts in (
+        (0.2, (1, 5)),
+        (0.3, (1, 5)),
+        (0.1, (1, 5)),
+        (0.2, (2, 3, 8)),
+        (0.3, (2, 3, 8)),
+        (0.1, (2, 3, 8)),
+    ):
+        for cohort in cohorts:
+            for rule in (*OTHERS, *MORE):
+                for attack in ATTACKS:
+                    if attack != "none" or share == 0.2 or "{hostile}" in RULES[rule]:
+                        root = 300 if cohort <= 2 else 1000
+                        yield replace(base, share=share, cohort=cohort, rule=rule, root=root, attack=attack)
+
+
 def skew() -> Iterator[Cell]:
     """Clients that differ more."""
-    base = replace(BASE_CELL, alpha=0.1, seed=2)
-    yield base
-    for attacks in (WORST, MILD):
-        yield from defaults(base, (1,), attacks)
-        yield from defaults(replace(base, watch=True), (5,), attacks)
-    yield from defaults(replace(base, share=0.3), (1,), WORST)
-    yield from defaults(replace(base, share=0.3, watch=True), (5,), WORST)
+    for seed in (2, 3, 1):
+        base = replace(BASE_CELL, alpha=0.1, seed=seed)
+        yield base
+        for share in (0.2, 0.3):
+            yield replace(base, share=share, attack=Absent.name)
+            for attacks in (WORST, MILD):
+                yield from defaults(replace(base, share=share), (1,), attacks)
+                yield from defaults(replace(base, share=share, watch=True), (5,), attacks)
 
 
 def iot23() -> Iterator[Cell]:
     """Other data."""
-    base = replace(BASE_CELL, data="iot23", seed=2)
-    yield base
-    for attacks in (WORST, MILD):
-        yield from defaults(base, (1,), attacks)
-        yield from defaults(replace(base, watch=True), (5,), attacks)
+    for seed in (2, 3, 1):
+        base = replace(BASE_CELL, data="iot23", seed=seed)
+        yield base
+        for attacks in (WORST, MILD):
+            yield from defaults(base, (1,), attacks)
+            yield from defaults(replace(base, watch=True), (5,), attacks)
 
 
 def momentum() -> Iterator[Cell]:
@@ -405,6 +471,8 @@ STAGES: dict[str, Callable[[], Iterator[Cell]]] = {
     "defaults": first,
     "seeds": seeds,
     "rules": rules,
+    "deployed": deployed,
+    "cube": cube,
     "curve": curve,
     "skew": skew,
     "iot23": iot23,
@@ -417,38 +485,29 @@ def main() -> None:
     arguments.add_argument("--data", type=Path, default=os.environ.get("WARDROUND_DATA"))
     arguments.add_argument("--stage", nargs="+", default=list(STAGES))
     arguments.add_argument("--minutes", type=float, default=60.0)
+    arguments.add_argument(
+        "--part", type=int, nargs=2, default=(0, 1), metavar=("K", "OF"), help="one of OF processes, from 0"
+    )
     arguments.add_argument("--search", action="store_true", help="identification instead of the tables")
     given = arguments.parse_args()
     bench, until = Bench(Path(given.data) if given.data else None), time.monotonic() + 60 * given.minutes
+    part, parts = given.part
     if given.search:
-        for asked in searches():
-            found = load()
-            if asked.key not in found.setdefault("searches", {}) and time.monotonic() < until:
-                found["searches"][asked.key] = result = search(bench, asked)
-                save(found)
-                print(
-                    asked.key,
-                    {k: result[k] for k in ("caught", "hostile", "rounds_to_90", "false_quarantined")},
-                    flush=True,
-                )
+        for asked in islice(searches(), part, None, parts):
+            if not known("searches", asked.key) and time.monotonic() < until:
+                result = add("searches", asked.key, search(bench, asked))
+                told = {k: result[k] for k in ("caught", "hostile", "rounds_to_90", "false_quarantined")}
+                print(asked.key, told, flush=True)
         return
     for root in (300, 1000):
-        found = load()
-        if str(root) not in found.setdefault("root_only", {}):
-            found["root_only"][str(root)] = root_only(bench, root, 1)
-            save(found)
+        if not known("root_only", str(root)):
+            add("root_only", str(root), root_only(bench, root, 1))
     for stage in given.stage:
-        for cell in cells(stage):
-            found = load()
-            if cell.key in found["cells"] or time.monotonic() > until:
-                continue
-            result = bench.run(cell)
-            found["cells"][cell.key] = result
-            save(found)
-            print(
-                f"{cell.key:70s} F1 {result['macro_f1']:.3f} backdoor {result['backdoor']:.3f} {result['cpu_s']:.1f} s",
-                flush=True,
-            )
+        for cell in islice(cells(stage), part, None, parts):
+            if not known("cells", cell.key) and time.monotonic() < until:
+                result = add("cells", cell.key, bench.run(cell))
+                scores = f"F1 {result['macro_f1']:.3f} backdoor {result['backdoor']:.3f}"
+                print(f"{cell.key:70s} {scores} {result['cpu_s']:.1f} s", flush=True)
 
 
 def load() -> dict[str, Any]:
@@ -457,10 +516,32 @@ def load() -> dict[str, Any]:
     return {"machine": machine(), "rounds": ROUNDS, "cells": {}}
 
 
-def save(found: dict[str, Any]) -> None:
-    temporary = OUT.with_suffix(".tmp")
-    temporary.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    temporary.replace(OUT)
+def known(part: str, key: str) -> bool:
+    return key in load().get(part, {})
+
+
+def add(part: str, key: str, result: Any) -> Any:
+    """Put one result into the file, which other processes may be writing too."""
+    with OUT.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = load()
+        found.setdefault(part, {})[key] = result
+        temporary = OUT.with_suffix(".tmp")
+        temporary.write_text(_lines(found), encoding="utf-8")
+        temporary.replace(OUT)
+    return result
+
+
+def _lines(found: dict[str, Any]) -> str:
+    """JSON with one result per line: what a run adds is then one line of the diff."""
+    parts = []
+    for name, part in sorted(found.items()):
+        if isinstance(part, dict):
+            each = ",\n".join(f" {json.dumps(key)}: {json.dumps(part[key], sort_keys=True)}" for key in sorted(part))
+            parts.append(f"{json.dumps(name)}: {{\n{each}\n}}")
+        else:
+            parts.append(f"{json.dumps(name)}: {json.dumps(part)}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 if __name__ == "__main__":
