@@ -43,7 +43,7 @@ def section(found: Found) -> str:
         f"{machine['processor']}, {machine['cores']} cores. CICIoMT2024 v2, 19 classes, 50 clients, Dirichlet 0.5, uniform weights, {found['rounds']} rounds of ten local steps, "
         "plain sums over cohorts (the lattice opens the same means). Macro-F1: mean over the last round, ten and twenty before it. **The rules were tuned on seed 1**: a cell is the mean over "
         "seeds 2 and 3 (in brackets how many) where they were run, else seed 1, marked with a star. Attackers are omniscient; the *-aware* ones re-optimise every round against the deployed rule and cohort size. "
-        "*Trust*: group testing, whoever is found is invited no more; it is on by itself where `[robust]` assumes hostile clients and cohorts hold three or more. Repeat with `bench/robust.py`.\n",
+        "*Trust*: group testing, whoever is found is invited no more; it is on by itself where `[robust]` assumes hostile clients. Repeat with `bench/robust.py`.\n",
     ]
     alone = ", ".join(f"{root} rows: {f1:.3f}" for root, f1 in found.get("root_only", {}).items())
     lines.append(

@@ -1,13 +1,16 @@
 """Group testing: single clients' scores from sums over changing cohorts, and whether there are two crowds."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wardround.arrays import F64, I64
-from wardround.federation.crowds import _Pairs, crowds, settled, starts
+from wardround.federation.crowds import TAILS, _Pairs, crowds, long_tailed, settled, starts
 from wardround.federation.grouptest import FEATURES, Observation, _Design, estimate, rounds_in, scores
+from wardround.federation.trust import Watch
 from wardround.wire import decode, encode
 
 LAW = settings(max_examples=15, deadline=None, derandomize=True)
@@ -60,7 +63,7 @@ def test_a_hostile_minority_is_a_second_crowd_although_most_cohorts_hold_one(siz
     values = estimate(watched(own, size, 25, 0.5, 6), 100)[:, 0]
     found = crowds(values)
     assert found.apart > 3
-    assert found.evidence > 20
+    assert found.evidence > Watch().evidence
     assert set(np.flatnonzero(found.hostile >= 0.9)) == set(liars.tolist())
 
 
@@ -72,8 +75,42 @@ def test_one_crowd_is_not_called_two_even_where_it_has_a_tail(tail: float) -> No
         rng = np.random.default_rng(seed)
         own = rng.normal(size=100) + tail * rng.exponential(size=100)
         found = crowds(estimate(watched(own, 5, 20, 0.5, seed), 100)[:, 0])
-        wrong += found.apart >= 3.0 and found.evidence >= 20.0
+        wrong += found.apart >= Watch().apart and found.evidence >= Watch().evidence
     assert wrong <= 1
+
+
+@pytest.mark.parametrize("views", [1, 3])
+def test_long_tails_on_both_sides_are_one_crowd(views: int) -> None:
+    """Scores as of hospitals that differ much (Student's t with three degrees of freedom): one normal crowd explains them far
+    worse than two do, and still nobody is suspected.
+    """
+    wrong = 0
+    for seed in range(40):
+        found = crowds(np.random.default_rng(seed).standard_t(3, size=(100, views)))
+        wrong += found.apart >= Watch().apart and found.evidence >= Watch().evidence * (1 if views == 1 else 2)
+    assert wrong == 0
+
+
+def test_long_tails_do_not_hide_a_fifth_that_stands_apart() -> None:
+    values = np.random.default_rng(3).standard_t(3, size=100)
+    values[:20] = 9.0 + 0.5 * np.random.default_rng(4).normal(size=20)
+    found = crowds(values)
+    assert found.apart >= Watch().apart
+    assert found.evidence >= Watch().evidence
+    assert set(np.flatnonzero(found.hostile > 0.9)) >= set(range(20))
+
+
+def test_the_likelihood_of_long_tails_is_that_of_students_t() -> None:
+    """Against numerical search over middle and scatter of one score."""
+    values = np.random.default_rng(5).standard_t(3, size=200)
+
+    def likelihood(middle: float, scatter: float) -> float:
+        squared = (values - middle) ** 2 / scatter
+        normal = math.lgamma(2) - math.lgamma(1.5) + 0.5 * math.log(2 / TAILS)  # less the normal's constant
+        return float((normal - 0.5 * math.log(scatter) - 2 * np.log1p(squared / TAILS)).sum())
+
+    best = max(likelihood(m, s) for m in np.linspace(-0.3, 0.3, 61) for s in np.linspace(0.5, 2.0, 151))
+    assert long_tailed(values[:, None]) == pytest.approx(best, abs=0.01)
 
 
 def test_too_few_clients_make_no_crowds() -> None:

@@ -125,7 +125,8 @@ def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     ("sets", "looks"),
     [
         ([], True),
-        (["rounds.cohort_size=2"], False),  # rows of one or two show a liar themselves
+        (["rounds.cohort_size=1"], True),
+        (["rounds.cohort_size=0", 'rule.use="mean"'], False),  # one sum of all: nothing to compare
         (["robust.assumed_hostile=0.0"], False),
         (["trust.unasked=false"], False),
         (["trust.unasked=false", "trust.watch=true"], True),

@@ -78,11 +78,11 @@ def setting(experiment: Experiment, clients: int = 0) -> Setting:
 
 
 def watching(experiment: Experiment, clients: int) -> Watch:
-    """``[trust]`` as it takes effect among ``clients``: assumed hostile ones in cohorts of three or more are looked for."""
+    """``[trust]`` as it takes effect among ``clients``: assumed hostile ones are looked for wherever cohorts can be compared."""
     trust, asked = experiment.trust, setting(experiment, clients)
-    hidden = asked.cohort > robustness.SMALL and asked.comparable and 0 < clients <= MOST_CLIENTS
+    shown = asked.cohort > 0 and asked.comparable and 0 < clients <= MOST_CLIENTS
     unasked = trust.unasked and experiment.robust.assumed_hostile > 0 and not experiment.asynchronous.buffer
-    return replace(trust, watch=True) if hidden and unasked else trust
+    return replace(trust, watch=True) if shown and unasked else trust
 
 
 def looked_for(experiment: Experiment, clients: int) -> str:

@@ -1,15 +1,18 @@
 """Do clients' scores form one crowd or two, and who belongs to the smaller?
 
-A mixture of two normal distributions with one covariance, by expectation maximisation from several starts, against a
-single distribution. All starts take their steps together; one that has settled or leads to no minority steps no more. The
-smaller crowd is the suspect one, on whichever side it lies: who lies may pull against the others or far ahead of them. A long
-tail of odd, honest clients is one crowd.
+A mixture of two normal distributions with one covariance, by expectation maximisation from several starts, against one crowd:
+normal, or with the long tails of Student's t, whichever explains the scores better. All starts take their steps together; one
+that has settled or leads to no minority steps no more. The smaller crowd is the suspect one, on whichever side it lies: who
+lies may pull against the others or far ahead of them. A few odd, honest clients are one crowd's tail, and those there are
+wherever clients differ much (docs/design/0707).
 
-Laws (tests/federation): the order of the clients and the units of the scores do not matter; one crowd gives no evidence.
+Laws (tests/federation): the order of the clients and the units of the scores do not matter; one crowd gives no evidence, long
+tails or not.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,14 +23,15 @@ SHARES = (0.05, 0.1, 0.2, 0.35)  # shares of hostile clients that the search for
 MOST = 0.45  # more than that is no minority
 FEWEST = 1.5  # clients: a crowd of one is an outlier
 STEPS, SETTLED = 40, 1e-3
+TAILS = 3.0  # degrees of freedom of one crowd with long tails: the fewest whose spread is finite
 TINY = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
 class Crowds:
     """``hostile`` [n]: posterior of being in the smaller crowd; how far the crowds stand ``apart``, in spreads; the ``evidence``
-    for two (twice the logarithm of the likelihood ratio); ``towards`` [k]: the scores' combination that tells them apart best;
-    ``lift``: by how much the smaller crowd's mean exceeds the larger one's in that combination.
+    for two over one (twice the logarithm of the likelihood ratio); ``towards`` [k]: the scores' combination that tells them
+    apart best; ``lift``: by how much the smaller crowd's mean exceeds the larger one's in that combination.
     """
 
     hostile: F64
@@ -90,11 +94,36 @@ def crowds(values: F64) -> Crowds:
     pairs = _Pairs.fitted(scaled, whole, before[ends])
     likelihood = pairs.likelihood(scaled)
     best = int(np.argmax(likelihood))
-    single = -0.5 * n * (float(np.linalg.slogdet(whole)[1]) + k)
+    single = max(-0.5 * n * (float(np.linalg.slogdet(whole)[1]) + k), long_tailed(scaled))
     towards = pairs.towards[best]
     lift = float((pairs.high[best] - pairs.low[best]) @ towards)
     evidence = 2.0 * (float(likelihood[best]) - single)
     return Crowds(after[ends[best]], float(np.sqrt(max(lift, 0.0))), evidence, towards / units, lift)
+
+
+def long_tailed(values: F64) -> float:
+    """Log-likelihood of ``values`` [n, k] as one crowd with Student's t, but for the constant that normal ones leave out too.
+
+    Expectation maximisation with expanded parameters (Liu, Rubin and Wu, Biometrika 85 (1998), section 4): the scatter is
+    divided by the sum of the weights.
+    """
+    n, k = values.shape
+    middle, scatter = values.mean(axis=0), _invertible(_covariance(values - values.mean(axis=0)))
+    far = np.empty(n)
+    for _ in range(STEPS):
+        away = values - middle
+        far = (away * np.linalg.solve(scatter, away.T).T).sum(axis=1)
+        weights = (TAILS + k) / (TAILS + far)
+        middle = weights @ values / weights.sum()
+        away = values - middle
+        last, scatter = scatter, _invertible((away * weights[:, None]).T @ away / weights.sum())
+        if np.abs(scatter - last).max() <= SETTLED * np.abs(last).max():
+            break
+    away = values - middle
+    far = (away * np.linalg.solve(scatter, away.T).T).sum(axis=1)
+    each = math.lgamma((TAILS + k) / 2) - math.lgamma(TAILS / 2) + k / 2 * math.log(2 / TAILS)
+    spread = 0.5 * n * float(np.linalg.slogdet(scatter)[1])
+    return float(n * each - spread - (TAILS + k) / 2 * np.log1p(far / TAILS).sum())
 
 
 def starts(values: F64) -> F64:

@@ -35,8 +35,8 @@ class Watch(TrustPolicy):
 
     Attributes:
         watch: find hostile clients from the cohorts' means and stop inviting them.
-        unasked: do so without being asked where ``[robust]`` assumes hostile clients and cohorts hold three or more: a rule
-            alone bounds what they do, and no row shows them.
+        unasked: do so without being asked where ``[robust]`` assumes hostile clients and cohorts can be compared: a rule alone
+            bounds what they do, round after round.
         window: rounds that are looked at together.
         apart: how many spreads the two crowds must stand apart before anybody is called hostile.
         evidence: how much better two crowds must explain a score than one (twice the log likelihood ratio); twice as much for
@@ -53,7 +53,7 @@ class Watch(TrustPolicy):
     unasked: bool = True
     window: int = 30
     apart: float = 3.0
-    evidence: float = 20.0
+    evidence: float = 25.0
     certain: float = 0.97
 
     def __post_init__(self) -> None:
