@@ -285,13 +285,16 @@ def rules(found: Found) -> str:
         "|---" * (1 + 3 * len(sizes)) + "|",
     ]
     names = list(at["ours", *sizes[0]])
-    over = dict.fromkeys(sizes, 0)
+    over, behind = dict.fromkeys(sizes, 0), list[str]()
     for name in names:
         row = []
         for size in sizes:
             ours = at["ours", *size].get(name, {}).get("ratio")
             over[size] += ours is not None and ours > MOST_TIMES
-            row += [_times(ours), *(_times(_peer(at.get((peer, *size), {}), name)) for peer in ("flower", "byzfl"))]
+            peers = [_peer(at.get((peer, *size), {}), name) for peer in ("flower", "byzfl")]
+            row += [_times(ours), *map(_times, peers)]
+            if ours is not None and any(peer is not None and peer <= ours for peer in peers):
+                behind.append(f"{name} at {size[0]} x {size[1]:,}")
         lines.append(f"| {name} | {' | '.join(row)} |")
     said = "; ".join(f"{n} x {d:,}: {len(names) - over[n, d]} of {len(names)}" for n, d in sizes)
     met = "yes" if not any(over.values()) else "no"
@@ -300,6 +303,7 @@ def rules(found: Found) -> str:
         "| target | measured | met |",
         "|---|---|---|",
         f"| every rule within {MOST_TIMES} times the mean for n <= 100 | {said} within | {met} |",
+        f"| faster than both peers in every cell | {'; '.join(behind) or 'no cell'} slower | {'no' if behind else 'yes'} |",
         "",
     ]
     return "\n".join(lines)

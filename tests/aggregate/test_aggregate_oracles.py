@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from wardround.aggregate.centre import CentredClipping, GeometricMedian
-from wardround.aggregate.coordinate import Median, TrimmedMean, ascending, comparators, workroom
+from wardround.aggregate.coordinate import Median, TrimmedMean, ascending, comparators, network, steps, workroom
 from wardround.aggregate.mean import UniformMean
 from wardround.aggregate.rooted import FLTrust, RootedMean, Zeno
 from wardround.aggregate.rule import Context, RuleState
-from wardround.aggregate.selection import Bulyan, Krum, MultiKrum, repeated_krum
+from wardround.aggregate.selection import Bulyan, Krum, MultiKrum, nearest_median_mean, repeated_krum
 from wardround.aggregate.spectral import DnC
 from wardround.arrays import F32, F64
 
@@ -52,7 +52,7 @@ def test_trimmed_mean(m: int, d: int) -> None:
 def test_the_network_sorts(n: int) -> None:
     part = np.random.default_rng(n).integers(0, 5, (n, 300)).astype(np.float32)
     before = part.copy()
-    np.testing.assert_array_equal(ascending(part, workroom(n)), np.sort(part, axis=0))
+    np.testing.assert_array_equal(ascending(part, np.arange(n), workroom(n)), np.sort(part, axis=0))
     np.testing.assert_array_equal(part, before)
 
 
@@ -64,6 +64,41 @@ def test_the_network_sorts_every_pattern_of_zeros_and_ones() -> None:
         for i, j in comparators(n):
             rows[i], rows[j] = np.minimum(rows[i], rows[j]), np.maximum(rows[i], rows[j])
         np.testing.assert_array_equal(np.stack(rows), np.sort(part, axis=0))
+
+
+def test_a_pruned_network_puts_the_middle_rows_where_they_belong() -> None:
+    """Every pattern of zeros and ones, every middle: summed in any order, or each in its place."""
+    for n in range(1, 10):
+        part = ((np.arange(2**n)[None, :] >> np.arange(n)[:, None]) & 1).astype(np.float32)
+        expected, spare = np.sort(part, axis=0), np.empty(2**n, dtype=np.float32)
+        for low in range(n):
+            for high in range(low + 1, n + 1):
+                got = network(part.copy(), steps(n, low, high, together=False), spare)
+                np.testing.assert_array_equal(np.stack(got[low:high]), expected[low:high])
+                got = network(part.copy(), steps(n, low, high, together=True), spare)
+                np.testing.assert_array_equal(sum(got[low:high]), expected[low:high].sum(axis=0))
+
+
+def test_only_the_middle_costs_fewer_steps() -> None:
+    whole, middle = steps(10, 0, 10, together=False), steps(10, 2, 8, together=True)
+    assert sum(low + high for *_, low, high in whole) == 2 * len(comparators(10))
+    assert sum(low + high for *_, low, high in middle) < 2 * len(comparators(10)) - 8
+
+
+@pytest.mark.parametrize(("k", "keep"), [(5, 3), (8, 6), (9, 1), (60, 20), (61, 47)])
+def test_the_values_nearest_to_the_median_are_found_beside_huge_ones(k: int, keep: int) -> None:
+    rng = np.random.default_rng(k)
+    made, spoilt = np.sort(rng.normal(size=(k, 200)), axis=0), (k - keep) // 2
+    made[:spoilt] -= 1e12
+    made[k - spoilt :] += rng.choice([0.5, 1e12], size=200)
+    columns = made.astype(np.float32)
+    expected = []
+    for column in columns.T.astype(float):
+        nearest = np.argsort(np.abs(column - np.median(column)), kind="stable")[:keep]
+        expected.append(column[nearest].mean())
+    got = np.empty(200, dtype=np.float32)
+    nearest_median_mean(columns.copy(), keep, got)
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 
 
 def scores(x: F32, alive: list[int], f: int) -> dict[int, float]:

@@ -1,8 +1,9 @@
 """Gram space: the same numbers as working on the rows themselves, also beside rows a million times longer."""
 
 import numpy as np
+import pytest
 
-from wardround.aggregate.points import Points, Stack
+from wardround.aggregate.points import FEW, Points, Stack, own_products
 from wardround.arrays import F32
 
 
@@ -64,3 +65,49 @@ def test_a_small_spread_far_from_the_origin_keeps_its_digits() -> None:
     expected = ((rows[:, None].astype(float) - rows[None]) ** 2).sum(axis=2)
     got = Stack(Points(rows, np.linalg.norm(rows.astype(float), axis=1))).distances()
     np.testing.assert_allclose(got, expected, rtol=1e-4)
+
+
+def test_idle_rows_at_the_origin_do_not_hide_a_small_spread_far_from_it() -> None:
+    rng = np.random.default_rng(2)
+    rows = (100 + rng.normal(size=(20, 3000))).astype(np.float32)
+    rows[:9] = 0
+    expected = ((rows[9:, None].astype(float) - rows[None, 9:]) ** 2).sum(axis=2)
+    got = Stack(Points(rows, np.linalg.norm(rows.astype(float), axis=1))).distances()[9:, 9:]
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+def test_rows_about_the_origin_keep_the_extra_vectors_apart_from_it() -> None:
+    p = points(6, 500, extra=2)
+    every = all_of(p).astype(float)
+    np.testing.assert_allclose(p.gram, every @ every.T, rtol=1e-4, atol=1e-3)
+    near = Points(p.rows + np.float32(50), np.linalg.norm(p.rows + 50.0, axis=1), p.extra)
+    every = all_of(near).astype(float)
+    apart = ((every[:, None] - every[None]) ** 2).sum(axis=2)
+    own = np.diag(near.gram)
+    np.testing.assert_allclose(
+        own[:, None] + own - 2 * near.gram, apart, rtol=1e-4, atol=1.0
+    )  # the extra vectors lie a thousand away
+
+
+@pytest.mark.parametrize("k", [1, 2, FEW - 1, FEW, FEW + 1, 40])
+def test_products_of_rows_with_each_other(k: int) -> None:
+    rows = np.random.default_rng(k).normal(size=(k, 700)).astype(np.float32)
+    got = own_products(rows)
+    np.testing.assert_allclose(got, rows.astype(float) @ rows.T.astype(float), rtol=1e-4, atol=1e-3)
+    np.testing.assert_array_equal(got, got.T)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("by_column", [False, True])
+def test_copied_blocks_hold_the_same_and_are_nobody_elses(by_column: bool, mixed: bool) -> None:
+    p = points(30, 4100, extra=1)
+    before, mix = p.rows.copy(), np.random.default_rng(1).uniform(size=(12, 32))
+    stack = Stack(p, mix if mixed else None)
+    expected = mix @ all_of(p).astype(float) if mixed else p.rows
+    got = np.empty(expected.shape)
+    for columns, part in stack.column_blocks(copied=True, by_column=by_column):
+        assert (part.T if by_column else part).flags.c_contiguous
+        got[:, columns] = part
+        part[:] = np.nan
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(p.rows, before)

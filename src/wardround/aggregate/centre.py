@@ -29,7 +29,7 @@ class GeometricMedian(Rule):
 
     Attributes:
         iterations: most Weiszfeld steps.
-        smoothing: distances below this share of their median count as that: keeps a step finite near a row.
+        smoothing: distances below this share of the median distance to the mean count as that: keeps a step finite near a row.
         weighted: weigh rows by the server's policy, as RFA does; ``tolerates`` then holds for weight, not for heads.
     """
 
@@ -51,22 +51,24 @@ class GeometricMedian(Rule):
 
     def decide(self, votes: Votes) -> Decision:
         k = votes.stack.count
-        inner = votes.stack.inner()
+        distances, ones = votes.stack.distances(), np.ones(k)
         given = votes.weights if self.weighted else np.full(k, 1.0 / k)
+        floor = max(
+            self.smoothing * middle(_reach(distances, given, 0.0)), 1e-150
+        )  # all rows equal: any number will do
         weights, change, steps = given, np.inf, 0
         while change >= SETTLED and steps < self.iterations:
-            last, weights = weights, self._step(inner, given, weights)
-            change, steps = float(np.abs(weights - last).sum()), steps + 1
+            pull = given / _reach(distances, weights, floor)
+            last, weights = weights, pull / pull.dot(ones)
+            change, steps = float(np.abs(weights - last).dot(ones)), steps + 1
         return Decision(weights, facts={"iterations": float(steps)})
 
-    def _step(self, inner: F64, given: F64, weights: F64) -> F64:
-        """One Weiszfeld step: weights are given / distance, made to sum to 1."""
-        towards = inner @ weights
-        reach = np.sqrt(np.maximum(np.diag(inner) - 2 * towards + weights @ towards, 0.0))
-        floor = max(self.smoothing * middle(reach), 1e-150)  # all rows equal: any finite number will do
-        pull = given / np.maximum(reach, floor)
-        out: F64 = pull / pull.sum()
-        return out
+
+def _reach(distances: F64, weights: F64, floor: float) -> F64:
+    """Distance [k] of each row to the rows' mean of these ``weights``, at least ``floor``; ``distances`` [k, k] are squared."""
+    towards = distances @ weights
+    out: F64 = np.sqrt(np.maximum(towards - 0.5 * towards.dot(weights), floor**2))
+    return out
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@
     trimmed-mean   mean without the f largest and f smallest     | Distributed Learning", ICML 2018, definitions 1 and 2
 
 Both survive f < k/2 hostile rows. Each costs one pass in blocks of columns that stay in the cache. Rows are sorted by a
-network of minimum/maximum over whole rows where they are few (numpy runs that on vector units), and by numpy's
-vectorised sort of the transposed block where they are many; both beat partitioning (bench/rules.py).
+network of minimum/maximum over whole rows where they are few (numpy runs that on vector units), as far as the places asked
+for need it, and by numpy's vectorised sort of the transposed block where they are many; both beat partitioning
+(bench/rules.py).
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ import numpy as np
 
 from wardround.aggregate.points import Stack, widest
 from wardround.aggregate.rule import Decision, Rule, Votes
-from wardround.arrays import F32
+from wardround.arrays import F32, I64
 
 NETWORK_ROWS = 24  # up to here the network is faster than sorting (measured, bench/rules.py)
+Step = tuple[int, int, bool, bool]  # two rows; whether their minimum goes to the first, their maximum to the second
 
 
 @dataclass(frozen=True)
@@ -56,54 +58,77 @@ class TrimmedMean(Rule):
 
 def middle_mean(stack: Stack, low: int, high: int) -> F32:
     """Mean [d] of the values at places ``low`` to ``high`` - 1 of each coordinate's sorted values."""
+    k = stack.count
     out = np.empty(stack.points.rows.shape[1], dtype=np.float32)
-    room = workroom(stack.count)
-    for columns, part in stack.column_blocks():
-        if len(part) > NETWORK_ROWS:
-            np.mean(_turned(part, room)[:, low:high], axis=1, out=out[columns])
-        else:
-            _mean(_network(part, room)[low:high], out[columns])
+    if k > NETWORK_ROWS:
+        ones = np.ones(high - low, dtype=np.float32)
+        for columns, part in stack.column_blocks(by_column=True):
+            part.T.sort(axis=1)
+            np.matmul(part.T[:, low:high], ones, out=out[columns])
+    else:
+        plan, spare = steps(k, low, high, together=True), np.empty(widest(k), dtype=np.float32)
+        for columns, part in stack.column_blocks(copied=True):
+            total(network(part, plan, spare)[low:high], out[columns])
+    out /= high - low
     return out
 
 
-def ascending(part: F32, room: F32) -> F32:
-    """The columns of ``part`` [k, width] each sorted upwards; ``part`` stays as it is, the result may lie in ``room``."""
-    return _turned(part, room).T if len(part) > NETWORK_ROWS else np.stack(_network(part, room))
+def ascending(part: F32, chosen: I64, room: F32) -> F32:
+    """The rows ``chosen`` [k] of ``part`` [m, width] sorted upwards column by column: [k, width] in the ``workroom``."""
+    k, width = len(chosen), part.shape[1]
+    one, other = room[: 2 * k * width].reshape(2, k, width)
+    np.take(part, chosen, axis=0, out=one, mode="clip")
+    if k <= NETWORK_ROWS:
+        return np.stack(network(one, steps(k, 0, k, together=False), room[2 * k * width :]), out=other)
+    turned = other.reshape(width, k)
+    np.copyto(turned, one.T)
+    turned.sort(axis=1)
+    np.copyto(one, turned.T)
+    return one
 
 
 def workroom(rows: int) -> F32:
     """Memory for sorting blocks of ``rows`` rows: fresh memory for every block costs more than the sorting."""
-    return np.empty((rows + 1) * widest(rows), dtype=np.float32)
+    return np.empty((2 * rows + 1) * widest(rows), dtype=np.float32)
 
 
-def _turned(part: F32, room: F32) -> F32:
-    """The columns of ``part`` as sorted rows [width, k]."""
-    k, width = part.shape
-    turned = room[: k * width].reshape(width, k)
-    np.copyto(turned, part.T)
-    turned.sort(axis=1)
-    return turned
+def total(rows: list[F32], out: F32) -> None:
+    """The sum of the rows, written to ``out``."""
+    np.copyto(out, rows[0]) if len(rows) == 1 else np.add(rows[0], rows[1], out=out)
+    for row in rows[2:]:
+        out += row
 
 
-def _network(part: F32, room: F32) -> list[F32]:
-    """The sorted rows of ``part``, by minimum and maximum of whole rows."""
-    k, width = part.shape
-    *rows, spare = room[: (k + 1) * width].reshape(k + 1, width)
-    for row, given in zip(rows, part, strict=True):
-        np.copyto(row, given)
-    for i, j in comparators(k):
-        np.minimum(rows[i], rows[j], out=spare)
-        np.maximum(rows[i], rows[j], out=rows[j])
-        rows[i], spare = spare, rows[i]
+def network(part: F32, plan: tuple[Step, ...], spare: F32) -> list[F32]:
+    """The rows of ``part`` [k, width] after the ``plan``'s steps, by minimum and maximum of whole rows.
+
+    They lie in the memory of ``part``, which is written over, and of ``spare`` [width or more].
+    """
+    rows, free = list(part), spare[: part.shape[1]]
+    for i, j, lower, upper in plan:
+        one, other = rows[i], rows[j]
+        if lower:
+            rows[i] = np.minimum(one, other, out=free)
+            free = one
+        if upper:
+            np.maximum(one, other, out=other)
     return rows
 
 
-def _mean(rows: list[F32], out: F32) -> None:
-    """The mean of the rows, written to ``out``."""
-    np.copyto(out, rows[0])
-    for row in rows[1:]:
-        out += row
-    out /= len(rows)
+@cache
+def steps(k: int, low: int, high: int, together: bool) -> tuple[Step, ...]:
+    """The comparators of ``k`` rows without which the rows ``low`` to ``high`` - 1 would not come out right.
+
+    ``together``: these rows may come out in any order, for only their sum is asked for.
+    """
+    asked = set(range(low, high))
+    alike, out = asked.copy() if together else set[int](), list[Step]()
+    for i, j in reversed(comparators(k)):
+        if {i, j} & asked and not {i, j} <= alike:
+            out.append((i, j, i in asked, j in asked))
+            asked |= {i, j}
+            alike -= {i, j}
+    return tuple(reversed(out))
 
 
 @cache

@@ -72,12 +72,11 @@ def gate(
         dimension = rows.shape[1]
     limit = min(norm_limit, NORM_CEILING)
     norms, weights = _norms(rows, dimension), np.asarray(weights, dtype=np.float64)
-    usable = (norms <= limit) & np.isfinite(weights) & (weights >= 0)  # a norm that is NaN is not <= anything
-    refused = [
-        Refusal(at, _reason(rows[at], float(weights[at]), dimension, limit)) for at in np.flatnonzero(~usable).tolist()
-    ]
+    usable = (norms <= limit) & (weights >= 0) & (weights < np.inf)  # what is not a number is not <= anything
     kept = np.flatnonzero(usable & (weights > 0))
-    return Gated(_take(rows, kept, dimension), norms[kept], weights[kept], kept, given, tuple(refused))
+    left_out = () if len(kept) == given else np.flatnonzero(~usable).tolist()
+    refused = tuple(Refusal(at, _reason(rows[at], float(weights[at]), dimension, limit)) for at in left_out)
+    return Gated(_take(rows, kept, dimension), norms[kept], weights[kept], kept, given, refused)
 
 
 def _reason(row: F32, weight: float, dimension: int, limit: float) -> str:
@@ -93,16 +92,13 @@ def _reason(row: F32, weight: float, dimension: int, limit: float) -> str:
 
 
 def _norms(rows: F32 | Sequence[F32], dimension: int) -> F64:
-    """Norms [m] in one pass; not a number where a row has another length or is not finite."""
-    fit = [np.shape(row) == (dimension,) for row in rows]
+    """Norms [m] in one pass, float32 inside: infinite far above the ceiling; not a number where a row has another length."""
     with np.errstate(over="ignore", invalid="ignore"):
-        if isinstance(rows, np.ndarray) and all(fit):
-            norms: F64 = np.sqrt(np.vecdot(rows, rows).astype(np.float64))
+        if isinstance(rows, np.ndarray) and rows.shape[1:] == (dimension,):
+            squares = np.vecdot(rows, rows)
         else:
-            squares = [float(np.vecdot(row, row)) if fits else np.nan for row, fits in zip(rows, fit, strict=True)]
-            norms = np.sqrt(np.array(squares))
-    for at in np.flatnonzero(~np.isfinite(norms)).tolist():
-        norms[at] = _long_norm(rows[at]) if fit[at] else np.nan
+            squares = np.array([np.vecdot(row, row) if np.shape(row) == (dimension,) else np.nan for row in rows])
+        norms: F64 = np.sqrt(squares, dtype=np.float64)
     return norms
 
 

@@ -5,9 +5,9 @@ geometric median, centred clipping, mixing and the rest only need inner products
 blocked pass over [m, d], then work in m x m, then one product w @ X. A pre-aggregation (NNM, bucketing, clipping) is
 only a new ``mix`` matrix: no mixed copy of the rows is made.
 
-Precision: products are float32 over blocks of columns and added up in float64, about a centre near the cloud of rows.
-That centre is the mean of the half of the rows with the smallest norms: no row of a hostile minority, however long,
-moves it far, so the distances between honest rows keep their digits. In exact arithmetic the centre cancels.
+Precision: products are float32 over blocks of columns and added up in float64. Where the rows lie closely together far from
+the origin, a second pass takes them about the middle row, whose median distance to the others is smallest: it lies among the
+honest ones, so that their distances keep their digits, whatever a hostile minority sends. In exact arithmetic it cancels.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ import numpy as np
 
 from wardround.arrays import F32, F64
 
-LANES = 4  # BLAS is faster on row counts that are multiples of this: the rest is filled up with zeros
 BLOCK_VALUES = 1 << 18  # float32 values of a block of columns: 1 MB, which a core's own cache holds
+MOST_COLUMNS = 1 << 14  # of a block
+CLOSE = 1 / 16  # the middle row's median squared distance, in its squared norms, below which it is the centre
+FEW = 16  # rows of which BLAS multiplies a block faster in a general product than in a symmetric one
+SMALL_PRODUCT = 10**6  # multiplications that BLAS does without packing its operands first
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,23 +41,34 @@ class Points:
 
     @cached_property
     def gram(self) -> F64:
-        """Inner products [p, p] of all points about one centre."""
-        m, d = self.rows.shape
-        near = np.zeros(m, dtype=np.float32)
-        near[np.argsort(self.norms, kind="stable")[: (m + 1) // 2]] = 1.0 / ((m + 1) // 2)
-        padded = -(-self.count // LANES) * LANES
-        total = np.zeros((padded, padded))
-        room = np.zeros((padded, min(widest(self.count), d)), dtype=np.float32)  # one for all: fresh memory is slow
-        for a, b in blocks(d, self.count):
-            part = self.rows[:, a:b]
-            centre = near @ part
-            shifted = room[:, : b - a]
-            np.subtract(part, centre, out=shifted[:m])
-            np.negative(centre, out=shifted[m])
-            for at, vector in enumerate(self.extra, start=m + 1):
-                np.subtract(vector[a:b], centre, out=shifted[at])
-            total += shifted @ shifted.T
-        return total[: self.count, : self.count]
+        """Inner products [p, p] of all points about one centre: the origin, or the middle row where rows lie close about it."""
+        plain, m = self._products(None), len(self.rows)
+        norms = plain.diagonal()[:m]
+        reach = np.partition(norms[:, None] + norms - 2 * plain[:m, :m], m // 2, axis=1)[:, m // 2]
+        middle = int(np.argmin(reach))
+        return plain if reach[middle] >= CLOSE * norms[middle] else self._products(self.rows[middle])
+
+    def _products(self, centre: F32 | None) -> F64:
+        """Inner products [p, p] about the origin or about ``centre`` [d]."""
+        d = self.rows.shape[1]
+        written = centre is not None or self.extra
+        width = min(fast(self.count, self.count), widest(self.count) if written else MOST_COLUMNS)
+        room = np.empty((self.count, width) if written else 0, dtype=np.float32)  # one for all: fresh memory is slow
+        total = np.zeros((self.count, self.count))
+        for a, b in blocks(d, width):
+            block = self._moved(centre, a, b, room[:, : b - a]) if written else self.rows[:, a:b]
+            total[: len(block), : len(block)] += own_products(block)
+        return total
+
+    def _moved(self, centre: F32 | None, a: int, b: int, out: F32) -> F32:
+        """The points' columns ``a`` to ``b`` less those of the centre, written to ``out`` [p, b - a]."""
+        m = len(self.rows)
+        middle = np.zeros(b - a, dtype=np.float32) if centre is None else centre[a:b]
+        np.subtract(self.rows[:, a:b], middle, out=out[:m])
+        np.negative(middle, out=out[m])
+        for at, vector in enumerate(self.extra, start=m + 1):
+            np.subtract(vector[a:b], middle, out=out[at])
+        return out
 
     def vector(self, weights: F64) -> F32:
         """The point ``weights`` [p] @ points, [d]."""
@@ -89,7 +103,11 @@ class Stack:
 
     def mixed(self, matrix: F64) -> Stack:
         """The stack of the rows ``matrix`` [j, k] @ these rows; each row of ``matrix`` sums to 1."""
-        return Stack(self.points, matrix @ self.coordinates)
+        if self.mix is not None:
+            return Stack(self.points, matrix @ self.mix)
+        mix = np.zeros((len(matrix), self.points.count))
+        mix[:, : self.origin] = matrix
+        return Stack(self.points, mix)
 
     def inner(self) -> F64:
         """Inner products [k, k] of the rows about the points' centre."""
@@ -109,9 +127,8 @@ class Stack:
     def distances(self) -> F64:
         """Squared Euclidean distances [k, k], float64, zero on the diagonal."""
         inner = self.inner()
-        norms = np.diag(inner)
-        out = norms[:, None] + norms[None, :] - 2 * inner
-        np.fill_diagonal(out, 0.0)
+        norms = inner.diagonal()
+        out = norms[:, None] + norms - 2 * inner
         np.maximum(out, 0.0, out=out)  # rounding may leave a small negative number
         return out
 
@@ -151,28 +168,69 @@ class Stack:
             return np.concatenate([weights, np.zeros(self.points.count - self.origin)])
         return weights @ self.mix
 
-    def column_blocks(self) -> Iterator[tuple[slice, F32]]:
-        """(columns, rows of those columns [k, width]) one block after the other; read only, valid until the next."""
+    def column_blocks(self, copied: bool = False, by_column: bool = False) -> Iterator[tuple[slice, F32]]:
+        """(columns, rows of those columns [k, width]) one block after the other, valid until the next.
+
+        Read only, unless ``copied``. ``by_column``: copied so that the values of a column lie next to each other.
+        """
         mix = None if self.mix is None else self.mix.astype(np.float32)
-        m, d = self.points.rows.shape
-        most = max(m, self.count)
-        room = np.empty(0 if mix is None else self.count * widest(most), dtype=np.float32)
-        for a, b in blocks(d, most):
+        k, (m, d) = self.count, self.points.rows.shape
+        most = (
+            4 * max(m, k) if by_column else max(m, k)
+        )  # where columns are gathered from far apart, narrow blocks are faster
+        width = min(widest(most), d, MOST_COLUMNS if mix is None else fast(k, m))
+        written = copied or by_column or mix is not None
+        room = np.empty(k * width if written else 0, dtype=np.float32)
+        for a, b in blocks(d, width):
             part = self.points.rows[:, a:b]
-            if mix is not None:
-                mixed = np.matmul(mix[:, :m], part, out=room[: self.count * (b - a)].reshape(self.count, b - a))
-                for at, vector in enumerate(self.points.extra, start=m + 1):
-                    mixed += np.outer(mix[:, at], vector[a:b])
-                part = mixed
+            if written:
+                space = room[: k * (b - a)]
+                out = space.reshape(b - a, k).T if by_column else space.reshape(k, b - a)
+                part = self._written(mix, a, b, out)
             yield slice(a, b), part
 
+    def _written(self, mix: F32 | None, a: int, b: int, out: F32) -> F32:
+        """The rows' columns ``a`` to ``b``, written to ``out`` [k, b - a]."""
+        points = self.points
+        m, part = len(points.rows), points.rows[:, a:b]
+        if mix is None:
+            np.copyto(out, part)
+            return out
+        if out.flags.c_contiguous:
+            np.matmul(mix[:, :m], part, out=out)
+        else:  # the same product transposed, which is faster than to leave that to numpy
+            np.matmul(part.T, mix[:, :m].T, out=out.T)
+        for at, vector in enumerate(points.extra, start=m + 1):
+            out += np.outer(mix[:, at], vector[a:b])
+        return out
 
-def blocks(d: int, rows: int) -> Iterator[tuple[int, int]]:
-    """Column ranges (from, to) of a width at which ``rows`` rows fit the cache."""
-    width = widest(rows)
-    return ((a, min(a + width, d)) for a in range(0, d, width))
+
+def own_products(rows: F32) -> F32:
+    """Inner products [k, k] of the rows [k, width] with each other.
+
+    numpy has BLAS multiply a matrix with its own transpose as a symmetric update, which is slow for few rows. A product
+    that leaves the last row out is a general one; the last row's products stand in the others' last column.
+    """
+    if len(rows) > FEW:
+        return rows @ rows.T
+    out = np.empty((len(rows), len(rows)), dtype=np.float32)
+    np.matmul(rows[:-1], rows.T, out=out[:-1])
+    out[-1, :-1] = out[:-1, -1]
+    out[-1, -1] = np.vdot(rows[-1], rows[-1])
+    return out
+
+
+def blocks(d: int, width: int) -> Iterator[tuple[int, int]]:
+    """Column ranges (from, to) of equal width, but for the last one, and of at most ``width``."""
+    even = max(-(-d // max(-(-d // width), 1)), 1)
+    return ((a, min(a + even, d)) for a in range(0, d, even))
 
 
 def widest(rows: int) -> int:
-    """Width of a block of ``rows`` rows."""
-    return min(8192, max(1024, BLOCK_VALUES // max(rows, 1)))
+    """Width of a block of ``rows`` rows that the cache holds."""
+    return min(MOST_COLUMNS, max(1024, BLOCK_VALUES // max(rows, 1)))
+
+
+def fast(rows: int, others: int) -> int:
+    """Width at which products of ``rows`` rows with ``others`` are fast: small ones, where that leaves a block its width."""
+    return min(MOST_COLUMNS, SMALL_PRODUCT // (rows * others)) if rows * others <= FEW**2 else MOST_COLUMNS

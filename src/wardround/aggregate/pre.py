@@ -38,9 +38,9 @@ def nearest_neighbours(mixing: Mixing) -> tuple[Stack, F64]:
     """NNM. Rows keep their weights. f is capped below k / 2, where the paper's bound ends."""
     k = mixing.stack.count
     near = k - min(mixing.hostile, (k - 1) // 2)
-    order = np.argsort(mixing.stack.distances(), axis=1, kind="stable")[:, :near]
+    order = np.argsort(mixing.stack.distances(), axis=1)[:, :near]
     matrix = np.zeros((k, k))
-    np.put_along_axis(matrix, order, 1.0 / near, axis=1)
+    matrix[np.arange(k)[:, None], order] = 1.0 / near
     return mixing.stack.mixed(matrix), mixing.weights
 
 

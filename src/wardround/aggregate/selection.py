@@ -18,7 +18,7 @@ import numpy as np
 
 from wardround.aggregate.coordinate import ascending, workroom
 from wardround.aggregate.rule import Decision, Rule, Votes
-from wardround.arrays import F32, F64, I64, Bool
+from wardround.arrays import F32, F64, I64
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Bulyan(Rule):
         out = np.empty(votes.stack.points.rows.shape[1], dtype=np.float32)
         room = workroom(len(chosen))
         for columns, part in votes.stack.column_blocks():
-            out[columns] = nearest_median_mean(ascending(part[chosen], room), keep)
+            nearest_median_mean(ascending(part, chosen, room), keep, out[columns])
         return Decision(vector=out, facts={"selected": float(len(chosen))})
 
 
@@ -117,56 +117,52 @@ def repeated_krum(distances: F64, hostile: int, count: int) -> I64:
     k = len(distances)
     if count == k:
         return np.arange(k, dtype=np.int64)
-    padded = distances.copy()
-    np.fill_diagonal(padded, np.inf)
-    order = np.argsort(padded, axis=1, kind="stable")
-    place = np.argsort(order, axis=1)
-    edge = np.full(k, min(max(k - hostile - 2, 1), k - 1) - 1)  # place of the farthest summand
-    scores, alive, rows = krum_scores(distances, hostile), np.ones(k, dtype=bool), np.arange(k)
-    overall = distances.sum(axis=1)
-    chosen = []
-    for left in range(k, k - count, -1):
-        pick = int(np.lexsort((overall, np.where(alive, scores, np.inf)))[0])
-        chosen.append(pick)
-        alive[pick] = False
-        if left - hostile - 2 <= 2:  # one summand from here on: looked up, so that mutual neighbours tie exactly
-            nearest = np.where(alive[None, :], padded, np.inf).min(axis=1)
-            scores = np.where(np.isfinite(nearest), nearest, 0.0)
-            continue
-        far = order[rows, edge]
-        leaver = np.where(place[:, pick] <= edge, pick, far)
-        scores -= distances[rows, leaver]
-        edge = _inwards(edge - (place[:, pick] > edge), order, alive)
+    left = distances.copy()  # between rows that are left, else infinite
+    np.fill_diagonal(left, np.inf)
+    order, begin = np.argsort(left, axis=1), np.arange(k) * k
+    place = (np.argsort(order, axis=1) + begin[:, None]).T  # [of, for]: places count through all rows' lists
+    order, sorted_ = order.ravel(), np.sort(left, axis=1).ravel()
+    edge = begin + min(max(k - hostile - 2, 1), k - 1) - 1  # place of each row's farthest summand
+    scores, overall, gone = krum_scores(distances, hostile), distances.sum(axis=1), np.zeros(k, dtype=bool)
+    chosen = [_first(scores, overall)]
+    for rows in range(k, k - count + 1, -1):
+        pick = chosen[-1]
+        gone[pick], left[pick], left[:, pick] = True, np.inf, np.inf
+        if rows - hostile - 2 <= 2:  # one summand from here on: looked up, so that mutual neighbours tie exactly
+            scores = left.min(axis=1)
+        else:
+            inside = place[pick] <= edge
+            scores -= np.where(inside, distances[pick], sorted_[edge])
+            scores[pick] = np.inf
+            edge -= ~inside
+            while np.count_nonzero(stale := gone[order[edge]]):
+                edge -= stale
+        chosen.append(_first(scores, overall))
     return np.array(chosen, dtype=np.int64)
 
 
-def nearest_median_mean(ordered: F32, keep: int) -> F32:
-    """Mean [width] of the ``keep`` values nearest to the median of each sorted column of ``ordered`` [k, width].
+def _first(scores: F64, overall: F64) -> int:
+    """The row with the smallest score; of several, the one with the smallest ``overall``."""
+    return int(np.lexsort((overall, scores))[0])
+
+
+def nearest_median_mean(ordered: F32, keep: int, out: F32) -> None:
+    """Mean of the ``keep`` values nearest to the median of each sorted column of ``ordered`` [k, width], into ``out`` [width].
 
     These are neighbours in sorted order: the window moves up while the value it would gain is nearer than the one it
-    would lose, which is so for a first stretch of places and never after.
+    would lose, which is so for a first stretch of places and never after. ``ordered`` is written over.
     """
     k = len(ordered)
-    low, high = ordered[(k - 1) // 2], ordered[k // 2]
-    twice, total = low + high, ordered[:keep].sum(axis=0, dtype=np.float32)
-    for lost, gained in zip(ordered[: k - keep], ordered[keep:], strict=True):
-        moves = lost + gained < twice
-        total += np.where(moves, gained - lost, np.float32(0))
-    mean: F32 = total / np.float32(keep)
-    return mean
+    twice = ordered[(k - 1) // 2] + ordered[k // 2]
+    for at in range(0, k - keep, keep):
+        lost, gained = ordered[at : min(at + keep, k - keep)], ordered[at + keep : at + 2 * keep]
+        moves, window = lost + gained < twice, ordered[: len(lost)]  # the value gained takes the place of the one lost
+        window[:] = gained * moves + window * ~moves  # exact, and faster than a choice by branches
+    np.matmul(np.ones(keep, dtype=np.float32), ordered[:keep], out=out)
+    out /= keep
 
 
 def _share(chosen: I64, rows: int) -> F64:
     weights = np.zeros(rows)
     weights[chosen] = 1.0 / len(chosen)
     return weights
-
-
-def _inwards(edge: I64, order: I64, alive: Bool) -> I64:
-    """Each row's edge moved down to the farthest summand that is still alive."""
-    rows = np.arange(len(edge))
-    while True:
-        stale = ~alive[order[rows, edge]] & (edge > 0)
-        if not stale.any():
-            return edge
-        edge = edge - stale

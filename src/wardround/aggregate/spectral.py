@@ -23,7 +23,6 @@ from wardround.arrays import F64, I64
 POWER_STEPS = 40
 FEW = 24  # rows for which all eigenvectors are found faster than the first one by steps
 SETTLED = 1e-6  # change of the direction below which the power iteration has arrived
-TINY = np.finfo(np.float64).tiny
 
 
 @dataclass(frozen=True)
@@ -83,14 +82,15 @@ def spectral_scores(inner: F64) -> F64:
         few: F64 = max(float(values[-1]), 0.0) * vectors[:, -1] ** 2
         return few
     direction = centred[:, np.argmax(np.diag(centred))]  # the row farthest from the mean against all others
-    change = np.inf
+    length = math.sqrt(direction.dot(direction))
     for _ in range(POWER_STEPS):
-        length = float(np.linalg.norm(direction))
-        if length <= 0.0 or change < SETTLED:
+        if length <= 0.0:
             break
-        last, direction = direction / length, centred @ (direction / length)
-        turned = direction / max(float(np.linalg.norm(direction)), TINY)
-        change = float(np.linalg.norm(turned - last))
+        last = direction / length
+        direction = centred @ last
+        length = math.sqrt(direction.dot(direction))
+        if length - last.dot(direction) < 0.5 * SETTLED**2 * length:  # 1 - cosine is half the squared change
+            break
     scores: F64 = direction**2
     return scores
 
