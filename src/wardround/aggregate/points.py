@@ -50,9 +50,9 @@ class Points:
 
     def _products(self, centre: F32 | None) -> F64:
         """Inner products [p, p] about the origin or about ``centre`` [d]."""
-        d = self.rows.shape[1]
-        written = centre is not None or self.extra
-        width = min(fast(self.count, self.count), widest(self.count) if written else MOST_COLUMNS)
+        m, d = self.rows.shape
+        written = centre is not None or self.extra  # else the rows' own memory will do: the origin's products are 0
+        width = min(fast(self.count, self.count), widest(self.count)) if written else fast(m, m)
         room = np.empty((self.count, width) if written else 0, dtype=np.float32)  # one for all: fresh memory is slow
         total = np.zeros((self.count, self.count))
         for a, b in blocks(d, width):
