@@ -1,216 +1,152 @@
-"""The section *Hostile clients* of docs/results.md and its heat map, from bench/results/robust.json (bench/robust.py).
+"""The section *Hostile clients* of docs/results.md and its pictures, from bench/results/robust.json (bench/robust.py).
 
-.venv/bin/python bench/results_robust.py            # draw docs/pictures/robust.png
+.venv/bin/python bench/results_robust.py            # draw docs/pictures/robust.png and docs/pictures/robust-curve.png
 """
 
 from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hostile_cells import (
+    ATTACKS,
+    COHORTS,
+    ORDER,
+    SHARES,
+    Found,
+    default,
+    lost,
+    mean,
+    of,
+    rows_of,
+    shipped,
+    title,
+    unattacked,
+)
+
 ROOT = Path(__file__).resolve().parent.parent
-PICTURE = ROOT / "docs" / "pictures" / "robust.png"
-DEFAULTS = {1: ("rooted-mean", 300), 5: ("fltrust", 1000)}
+PICTURES = ROOT / "docs" / "pictures"
 ALLOWED = {1: 3.0, 5: 4.0}  # points below the unattacked mean, the issue's targets at 20 % hostile
 CALM = 1.0  # points that may be lost when nobody attacks
-ORDER = (
-    "none",
-    "label-flip",
-    "sign-flip",
-    "gaussian",
-    "free-rider",
-    "mimic",
-    "alie",
-    "ipm",
-    "min-max",
-    "min-sum",
-    "alie-aware",
-    "ipm-aware",
-    "fltrust-adaptive",
-    "model-replacement",
-)
-Found = dict[str, Any]
+UNTOUCHED = (2, 3)  # seeds that no rule was tuned on
 
 
 def section(found: Found) -> str:
     """The whole section."""
     machine, cells = found["machine"], list(found["cells"].values())
+    alone = ", ".join(f"{root} rows: {f1:.3f}" for root, f1 in found.get("root_only", {}).items())
     lines = [
         "## Hostile clients\n",
-        f"{machine['processor']}, {machine['cores']} cores. CICIoMT2024 v2, 19 classes, 50 clients, Dirichlet 0.5, uniform weights, {found['rounds']} rounds of ten local steps, "
-        "plain sums over cohorts (the lattice opens the same means). Macro-F1: mean over the last round, ten and twenty before it. **The rules were tuned on seed 1**: a cell is the mean over "
-        "seeds 2 and 3 (in brackets how many) where they were run, else seed 1, marked with a star. Attackers are omniscient; the *-aware* ones re-optimise every round against the deployed rule and cohort size. "
-        "*Trust*: group testing, whoever is found is invited no more; it is on by itself where `[robust]` assumes hostile clients. Repeat with `bench/robust.py`.\n",
-    ]
-    alone = ", ".join(f"{root} rows: {f1:.3f}" for root, f1 in found.get("root_only", {}).items())
-    lines.append(
-        f"**The server alone, trained on its root set for as many steps as a client takes** (seed 1): {alone}. What a federation must beat; it stands in every table.\n"
-    )
-    for cohort in (1, 5):
-        lines += _table(found, cells, cohort)
-    lines += [
-        "![Macro-F1 by rule and attack](pictures/robust.png)\n",
+        f"{machine['processor']}, {machine['cores']} cores. CICIoMT2024 v2, 19 classes, 50 clients, Dirichlet 0.5 unless said, uniform weights, {found['rounds']} rounds of ten local steps, "
+        "plain sums over cohorts (the lattice opens the same means). Macro-F1: mean over the last round, ten and twenty before it. The rules were tuned on seed 1. Attackers are omniscient; the *-aware* ones re-optimise every round against the deployed rule and "
+        "cohort size. *What ships* is the default rule and trust by group testing, which runs by itself where `[robust]` assumes hostile clients: whoever is found is invited no more. Repeat with `bench/robust.py`. "
+        "Every cell, rule by attack: [results-hostile.md](results-hostile.md).\n",
+        f"**The server alone, trained on its root set for as many steps as a client takes** (seed 1): {alone}. What a federation must beat.\n",
         "### Against the targets\n",
         "| target | measured | met |",
         "|---|---|---|",
-    ]
-    lines += [
         *_claims(cells),
         "",
-        *_curve(cells),
+        *_curve(cells, "ciciomt2024", 0.5),
+        "![What ships, by share of hostile clients and cohort size](pictures/robust-curve.png)\n",
+        *_others(cells),
+        "![Points lost by rule and attack](pictures/robust.png)\n",
+        *_curve(cells, "ciciomt2024", 0.1),
+        *_curve(cells, "iot23", 0.5),
         *_momentum(cells),
         *_searches(found.get("searches", {})),
+        *_honest(found.get("searches", {})),
         NOTES,
     ]
     return "\n".join(lines)
 
 
-def _of(cells: Iterable[Found], **wanted: Any) -> list[Found]:
-    return [c for c in cells if all(c.get(key, OFF.get(key)) == value for key, value in wanted.items())]
-
-
-OFF = {"watch": False, "keep": 0.0}  # what cells of before these switches had
-Column = tuple[str, int, bool]  # rule, rows of the root set, whether trust watches
-
-
-def _main(cells: list[Found], cohort: int) -> list[Found]:
-    return _of(cells, data="ciciomt2024", alpha=0.5, share=0.2, cohort=cohort, keep=0.0)
-
-
-def _mean(cells: list[Found]) -> float:
-    return statistics.fmean(c["macro_f1"] for c in cells)
-
-
-def _honest(cells: list[Found]) -> list[Found]:
-    """Cells of the seeds that nothing was tuned on, where there are any."""
-    return [c for c in cells if c["seed"] != 1] or cells
-
-
-def _cell(cells: list[Found]) -> str:
-    if not cells:
-        return ""
-    shown = _honest(cells)
-    if {c["seed"] for c in shown} == {1}:
-        return f"{_mean(shown):.3f}*"
-    return f"{_mean(shown):.3f}" if len(shown) == 1 else f"{_mean(shown):.3f} ({len(shown)})"
-
-
-def _columns(cells: list[Found]) -> list[Column]:
-    found = sorted({(c["rule"], c["root"], bool(c.get("watch"))) for c in cells})
-    return sorted(found, key=lambda each: (each[0] != "mean", each[0], each[2]))
-
-
-def _title(column: Column) -> str:
-    rule, root, watch = column
-    rooted = f" (root {root})" if rule in ("fltrust", "rooted-mean", "zeno") else ""
-    return f"{rule}{rooted}{' + trust' if watch else ''}"
-
-
-def _table(found: Found, cells: list[Found], cohort: int) -> list[str]:
-    """Attack by rule at 20 % hostile, with the server alone as the last column."""
-    here = _main(cells, cohort)
-    columns = _columns(here)
-    title = "rows of one client" if cohort == 1 else f"cohorts of {cohort}"
-    alone = found.get("root_only", {}).get(str(DEFAULTS[cohort][1]))
-    lines = [
-        f"### 20 % hostile, {title}\n",
-        f"| attack | {' | '.join(map(_title, columns))} | server alone |",
-        "|---" * (len(columns) + 2) + "|",
-    ]
-    for attack in ORDER:
-        row = [_cell(_of(here, rule=rule, root=root, watch=watch, attack=attack)) for rule, root, watch in columns]
-        if any(row):
-            lines.append(f"| {attack} | {' | '.join(row)} | {alone:.3f}* |")
-    backdoor = [_backdoor(_of(here, rule=r, root=n, watch=w, attack="model-replacement")) for r, n, w in columns]
-    if any(backdoor):
-        lines.append(f"| backdoor success under model-replacement | {' | '.join(backdoor)} |  |")
-    return [*lines, ""]
-
-
-def _backdoor(cells: list[Found]) -> str:
-    return f"{statistics.fmean(c['backdoor'] for c in _honest(cells)):.0%}" if cells else ""
-
-
-def _unattacked(cells: list[Found], seeds: set[int]) -> float:
-    mean = [c for c in _main(cells, 1) if c["rule"] == "mean" and c["attack"] == "none" and c["seed"] in seeds]
-    return _mean(mean)
-
-
 def _claims(cells: list[Found]) -> list[str]:
-    """The default rules against the unattacked mean of the same seeds."""
+    """What ships against the unattacked mean of the same seeds, at 20 % hostile."""
     lines = []
-    for cohort, watch in ((1, False), (5, False), (5, True)):
-        rule, root = DEFAULTS[cohort]
-        here = _of(_main(cells, cohort), rule=rule, root=root, watch=watch)
-        name = f"`{rule}`{' with trust' if watch else ''}"
-        rows = "rows of one client" if cohort == 1 else f"cohorts of {cohort}"
-        for seeds in ({2, 3}, {1}):
+    for cohort, allowed in ALLOWED.items():
+        here = of(shipped(cells, "ciciomt2024", 0.5), share=0.2, cohort=cohort)
+        for seeds in (UNTOUCHED, (1,)):
             gaps = _gaps(cells, [c for c in here if c["seed"] in seeds])
             if "none" not in gaps or len(gaps) < 2:
                 continue
-            worst = max((a for a in gaps if a != "none"), key=lambda a: gaps[a])
-            missed = [a for a in gaps if a != "none" and gaps[a] > ALLOWED[cohort]]
-            said = f"worst {worst}: {gaps[worst]:.1f} points below; {len(gaps) - 1 - len(missed)} of {len(gaps) - 1} attacks within"
-            ran = sorted({c["seed"] for c in here if c["seed"] in seeds})
-            which = f"seed{'s' if len(ran) > 1 else ''} {' and '.join(map(str, ran))}"
-            lines.append(
-                f"| {rows}, {name}: within {ALLOWED[cohort]:g} points of the unattacked mean for every attack ({which}) | {said} | {'no' if missed else 'yes'} |"
-            )
-            lines.append(
-                f"| the same, nobody attacks: at most {CALM:g} point lost | {gaps['none']:.1f} points | {'yes' if gaps['none'] <= CALM else 'no'} |"
-            )
+            worst = max(gaps.keys() - {"none"}, key=lambda a: gaps[a])
+            missed = [a for a in gaps if a != "none" and gaps[a] > allowed]
+            which = f"seed{'s' if len(seeds) > 1 else ''} {' and '.join(map(str, seeds))}"
+            inside = f"{len(gaps) - 1 - len(missed)} of {len(gaps) - 1} attacks within"
+            lines += [
+                f"| {rows_of(cohort)}, `{default(cohort)[0]}` and trust: within {allowed:g} points of the unattacked mean for every attack ({which}) | "
+                f"worst {worst}: {gaps[worst]:.1f} points below; {inside} | {'no' if missed else 'yes'} |",
+                f"| the same, nobody attacks: at most {CALM:g} point lost | {gaps['none']:.1f} points | {'yes' if gaps['none'] <= CALM else 'no'} |",
+            ]
     return lines
 
 
 def _gaps(cells: list[Found], here: list[Found]) -> dict[str, float]:
     """Points below the unattacked mean of the same seeds, by attack."""
-    return {
-        attack: 100 * (_unattacked(cells, {c["seed"] for c in got}) - _mean(got))
-        for attack in ORDER
-        if (got := _of(here, attack=attack))
-    }
+    return {attack: lost(cells, got) for attack in ORDER if (got := of(here, attack=attack))}
 
 
-def _curve(cells: list[Found]) -> list[str]:
-    """Shares, cohorts, skews and data: the default of each; rows that stand in the tables above are here again."""
-    shown = [c for c in cells if not c.get("keep") and c["seed"] == 2 and _is_default(c)]
-    groups = sorted({(c["data"], -c["alpha"]) for c in shown})
-    lines: list[str] = []
-    for data, alpha in groups:
-        here = _of(shown, data=data, alpha=-alpha)
-        attacks = [a for a in ORDER if any(c["attack"] == a for c in here)]
-        reference = _of(cells, data=data, alpha=-alpha, rule="mean", attack="none", seed=2, keep=0.0)
-        mean = f" The unattacked mean: {_mean(reference):.3f}." if reference else ""
-        lines += [
-            f"### The curve: {data}, Dirichlet {-alpha:g}\n",
-            f"Seed 2, the default rule of each cohort size.{mean} In brackets backdoor success.\n",
-            f"| hostile | rows of | rule | {' | '.join(attacks)} |",
-            "|---" * (len(attacks) + 3) + "|",
-        ]
-        keys = sorted({(c["share"], c["cohort"], c["rule"], c["root"], bool(c.get("watch"))) for c in here})
-        for share, cohort, rule, root, watch in keys:
-            row = _of(here, share=share, cohort=cohort, rule=rule, root=root, watch=watch)
-            texts = [_with_backdoor(_of(row, attack=attack)) for attack in attacks]
-            lines.append(f"| {share:.0%} | {cohort} | {_title((rule, root, watch))} | {' | '.join(texts)} |")
-        lines.append("")
-    return lines
+def _curve(cells: list[Found], data: str, alpha: float) -> list[str]:
+    """What ships by share and cohort size: points lost to every attack, mean over seeds."""
+    here = shipped(cells, data, alpha)
+    keys = sorted({(c["share"], c["cohort"]) for c in here})
+    if not keys:
+        return []
+    seeds = sorted({c["seed"] for c in here})
+    means = ", ".join(f"{unattacked(cells, data, alpha, [seed]):.3f}" for seed in seeds)
+    lines = [
+        f"### What ships: {data}, Dirichlet {alpha:g}\n",
+        f"Points of macro-F1 below the unattacked mean of the same seeds ({means} on seeds {', '.join(map(str, seeds))}); mean over the seeds, in brackets how many where it is not all of them. *Spread*: the largest standard deviation over seeds in the line. "
+        "*Without them*: the plain mean when the hostile clients send nothing of their own: what the loss of their data costs anybody. *Backdoor*: success of model replacement's trigger.\n",
+        f"| hostile | rows of | {' | '.join(ORDER)} | spread | without them | backdoor |",
+        "|---" * (len(ORDER) + 5) + "|",
+    ]
+    for share, cohort in keys:
+        row = of(here, share=share, cohort=cohort)
+        got = [of(row, attack=attack) for attack in ORDER]
+        texts = [_lost(cells, each, len(seeds)) for each in got]
+        spreads = [100 * statistics.stdev(c["macro_f1"] for c in each) for each in got if len(each) > 1]
+        spread = f"{max(spreads):.1f}" if spreads else ""
+        planted = of(row, attack="model-replacement")
+        backdoor = f"{mean(planted, 'backdoor'):.0%}" if planted else ""
+        absent = _lost(cells, of(cells, data=data, alpha=alpha, share=share, attack="absent", rule="mean"), len(seeds))
+        lines.append(f"| {share:.0%} | {cohort} | {' | '.join(texts)} | {spread} | {absent} | {backdoor} |")
+    return [*lines, ""]
 
 
-def _is_default(cell: Found) -> bool:
-    return (cell["rule"], cell["root"]) == (("rooted-mean", 300) if cell["cohort"] <= SMALL else ("fltrust", 1000))
-
-
-SMALL = 2  # rows of at most so many clients take rooted-mean
-
-
-def _with_backdoor(cells: list[Found]) -> str:
-    if not cells:
+def _lost(cells: list[Found], got: Sequence[Found], seeds: int) -> str:
+    if not got:
         return ""
-    text = f"{_mean(cells):.3f}"
-    return f"{text} ({cells[0]['backdoor']:.0%})" if cells[0]["attack"] == "model-replacement" else text
+    return f"{lost(cells, got):.1f}" + ("" if len(got) == seeds else f" ({len(got)})")
+
+
+def _others(cells: list[Found]) -> list[str]:
+    """Every rule by itself: the attack that hurts most, by share and cohort size."""
+    here = of(cells, data="ciciomt2024", alpha=0.5, seed=2, watch=False, keep=0.0)
+    here = [c for c in here if c["attack"] in ORDER]
+    columns = [(share, cohort) for share in SHARES for cohort in COHORTS]
+    lines = [
+        "### Every rule by itself, without trust\n",
+        "Seed 2. Points below the unattacked mean under the attack that hurts the rule most (its name in [results-hostile.md](results-hostile.md)); in brackets how many of the 13 attacks ran where it is not all of them. Rules set for a number of "
+        "hostile rows are set for as many as a round's draw spoils (0.8 quantile), at most what they survive.\n",
+        f"| rule | nobody attacks | {' | '.join(f'{share:.0%}, rows of {cohort}' for share, cohort in columns)} |",
+        "|---" * (len(columns) + 2) + "|",
+    ]
+    for rule in sorted({c["rule"] for c in here}, key=lambda name: (name != "mean", name)):
+        calm = of(here, rule=rule, attack="none", share=0.2, cohort=1, root=300)
+        texts = [f"{lost(cells, calm):.1f}" if calm else ""]
+        for share, cohort in columns:
+            root = default(cohort)[1]
+            got = [c for c in of(here, rule=rule, share=share, cohort=cohort, root=root) if c["attack"] != "none"]
+            worst = max((lost(cells, [c]) for c in got), default=float("nan"))
+            some = f" ({len(got)})" if len(got) < len(ATTACKS) else ""
+            texts.append(f"{worst:.1f}{some}" if got else "")
+        lines.append(f"| {rule} | {' | '.join(texts)} |")
+    return [*lines, ""]
 
 
 def _momentum(cells: list[Found]) -> list[str]:
@@ -221,55 +157,70 @@ def _momentum(cells: list[Found]) -> list[str]:
     attacks = [a for a in ORDER if any(c["attack"] == a for c in kept)]
     lines = [
         "### Client momentum\n",
-        "20 % hostile, seed 2: without -> with `client-momentum`.\n",
+        "20 % hostile, seed 2, macro-F1: without -> with `client-momentum`.\n",
         f"| rule | rows of | keep | {' | '.join(attacks)} |",
         "|---" * (len(attacks) + 3) + "|",
     ]
     for rule, cohort, root, keep in sorted({(c["rule"], c["cohort"], c["root"], c["keep"]) for c in kept}):
+        same = of(
+            cells, data="ciciomt2024", alpha=0.5, share=0.2, cohort=cohort, rule=rule, root=root, seed=2, watch=False
+        )
         row = []
         for attack in attacks:
-            same = _of(
-                cells,
-                data="ciciomt2024",
-                alpha=0.5,
-                share=0.2,
-                cohort=cohort,
-                rule=rule,
-                root=root,
-                attack=attack,
-                seed=2,
-                watch=False,
-            )
-            off, on = _of(same, keep=0.0), _of(same, keep=keep)
-            row.append(f"{_mean(off):.3f} -> {_mean(on):.3f}" if off and on else "")
+            off, on = of(same, attack=attack, keep=0.0), of(same, attack=attack, keep=keep)
+            row.append(f"{mean(off):.3f} -> {mean(on):.3f}" if off and on else "")
         lines.append(f"| {rule} | {cohort} | {keep:g} | {' | '.join(row)} |")
     return [*lines, ""]
 
 
 def _searches(found: dict[str, Found]) -> list[str]:
     """Identification from sums alone."""
-    if not found:
+    attacked = [s for s in found.values() if s["hostile"]]
+    if not attacked:
         return []
     lines = [
         "### Who lies, from sums alone\n",
-        "100 clients, `fltrust` with a root set of 1,000, `[trust] watch = true`, 40 rounds. Seeds 2 and 3 (scores and thresholds were looked at on seed 1). Rounds until 90 % of the hostile clients were quarantined; "
+        "100 clients, `fltrust` with a root set of 1,000, `[trust] watch = true`, 40 rounds. Seeds 1, 2 and 3 in this order (scores and thresholds were looked at on seeds 1 and 2), a dot where one was not run. Rounds until 90 % of the hostile clients were quarantined; "
         "*caught* of the hostile, honest clients that ever were *expelled* and *doubted* (on probation), each seed by seed.\n",
         "| Dirichlet | cohort | hostile | attack | rounds to 90 % | caught | expelled | doubted | macro-F1 |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    groups: dict[tuple[Any, ...], list[Found]] = {}
-    for s in found.values():
-        share = s["share"] if s["hostile"] else 0.0
-        groups.setdefault((-s["alpha"], s["cohort"], share, s["attack"]), []).append(s)
-    for (alpha, cohort, share, attack), same in sorted(groups.items()):
-        rows = sorted(_honest(same), key=lambda s: s["seed"])
-        hostile = rows[0]["hostile"]
-        rounds = ", ".join(str(s["rounds_to_90"] or "never") for s in rows) if hostile else ""
-        caught = ", ".join(f"{s['caught']}" for s in rows) + f" of {hostile}" if hostile else ""
+    groups: dict[tuple[Any, ...], dict[int, Found]] = {}
+    for s in attacked:
+        groups.setdefault((-s["alpha"], s["cohort"], s["share"], s["attack"]), {})[s["seed"]] = s
+    for (alpha, cohort, share, attack), by_seed in sorted(groups.items()):
+        hostile = next(iter(by_seed.values()))["hostile"]
+        texts = [_by_seed(by_seed, key) for key in ("rounds_to_90", "caught", "false_quarantined", "false_probation")]
+        texts[1] += f" of {hostile}"
         lines.append(
-            f"| {-alpha:g} | {cohort} | {share:.0%} | {attack} | {rounds} | {caught} | {', '.join(str(s['false_quarantined']) for s in rows)} | "
-            f"{', '.join(str(s['false_probation']) for s in rows)} | {_mean(rows):.3f} |"
+            f"| {-alpha:g} | {cohort} | {share:.0%} | {attack} | {' | '.join(texts)} | {mean(list(by_seed.values())):.3f} |"
         )
+    return [*lines, ""]
+
+
+def _by_seed(found: dict[int, Found], key: str) -> str:
+    return ", ".join(
+        "·" if seed not in found else "never" if found[seed][key] is None else str(found[seed][key])
+        for seed in (1, 2, 3)
+    )
+
+
+def _honest(found: dict[str, Found]) -> list[str]:
+    """Federations in which nobody lies: who is expelled all the same."""
+    calm = [s for s in found.values() if not s["hostile"]]
+    if not calm:
+        return []
+    lines = [
+        "### Nobody lies: who is suspected all the same\n",
+        "As above, 100 honest clients each. Seeds 11 to 14 were never looked at while thresholds were chosen ([0707](design/0707-long-tails.md)); 1 to 3 were.\n",
+        "| Dirichlet | cohort | seeds | clients in all | expelled | doubted for a while |",
+        "|---|---|---|---|---|---|",
+    ]
+    for alpha, cohort in sorted({(-s["alpha"], s["cohort"]) for s in calm}):
+        rows = sorted(of(calm, alpha=-alpha, cohort=cohort), key=lambda s: s["seed"])
+        seeds = ", ".join(str(s["seed"]) for s in rows)
+        expelled, doubted = (sum(s[key] for s in rows) for key in ("false_quarantined", "false_probation"))
+        lines.append(f"| {-alpha:g} | {cohort} | {seeds} | {100 * len(rows):,} | {expelled} | {doubted} |")
     return [*lines, ""]
 
 
@@ -336,27 +287,33 @@ say what was tried on the way):
 """
 
 
-def draw(found: Found) -> Path:
-    """Heat map: rules by attacks, points below the unattacked mean, for both cohort sizes."""
+def draw(found: Found) -> list[Path]:
+    """The pictures: points lost by rule and attack at 20 % hostile, and what ships by share and cohort size."""
     import matplotlib as mpl
 
     mpl.use("Agg")
+    cells = list(found["cells"].values())
+    return [_heat(cells), _curves(cells)]
+
+
+def _heat(cells: list[Found]) -> Path:
+    """Rules by attacks on seed 2, rows of one client above cohorts of five; what ships is the last line."""
     from matplotlib.figure import Figure
 
-    cells = list(found["cells"].values())
-    figure = Figure(figsize=(11, 5.6), layout="constrained")
-    panels = figure.subplots(2, 1)
-    for panel, cohort in zip(panels, (1, 5), strict=True):
-        here = _main(cells, cohort)
-        rules = [c for c in _columns(here) if len(_of(here, rule=c[0], root=c[1], watch=c[2])) > 1]
+    figure = Figure(figsize=(11, 9), layout="constrained")
+    for panel, cohort in zip(figure.subplots(2, 1), (1, 5), strict=True):
+        here = of(
+            cells, data="ciciomt2024", alpha=0.5, share=0.2, cohort=cohort, seed=2, keep=0.0, root=default(cohort)[1]
+        )
+        found = {(c["rule"], bool(c.get("watch"))) for c in here}
+        rules = [
+            r
+            for r in sorted(found, key=lambda r: (r[1], r[0] != "mean", r[0]))
+            if len(of(here, rule=r[0], watch=r[1])) > 1
+        ]
         values = [
-            [
-                100 * (_unattacked(cells, {c["seed"] for c in got}) - _mean(got))
-                if (got := _honest(_of(here, rule=r, root=n, watch=w, attack=a)))
-                else float("nan")
-                for a in ORDER
-            ]
-            for r, n, w in rules
+            [lost(cells, got) if (got := of(here, rule=r, watch=w, attack=a)) else float("nan") for a in ORDER]
+            for r, w in rules
         ]
         panel.imshow(values, cmap="YlOrRd", vmin=0, vmax=20, aspect="auto")
         for row, line in enumerate(values):
@@ -364,13 +321,44 @@ def draw(found: Found) -> Path:
                 if value == value:
                     ink = "white" if value > 12 else "black"
                     panel.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=8, color=ink)
-        panel.set_yticks(range(len(rules)), list(map(_title, rules)))
+        panel.set_yticks(range(len(rules)), [title(r, default(cohort)[1], w) for r, w in rules])
         panel.set_xticks(range(len(ORDER)), ORDER if cohort == 5 else [""] * len(ORDER), rotation=35, ha="right")
-        rows = "rows of one client" if cohort == 1 else f"cohorts of {cohort}"
-        panel.set_title(f"points of macro-F1 below the unattacked mean, 20 % hostile, {rows}", loc="left", fontsize=10)
-    figure.savefig(PICTURE, dpi=110, facecolor="white", metadata={"Software": None})
-    return PICTURE
+        text = f"points of macro-F1 below the unattacked mean, 20 % hostile, {rows_of(cohort)}"
+        panel.set_title(text, loc="left", fontsize=10)
+    return _saved(figure, "robust.png")
+
+
+def _curves(cells: list[Found]) -> Path:
+    """What ships: the worst attack and all attacks' mean, beside what the absence of the hostile clients' data costs."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    panels = figure.subplots(1, len(COHORTS), sharey=True)
+    here = shipped(cells, "ciciomt2024", 0.5)
+    for panel, cohort in zip(panels, COHORTS, strict=True):
+        lines: dict[str, list[float]] = {"worst attack": [], "mean of the attacks": [], "hostile clients absent": []}
+        for share in SHARES:
+            gaps = [g for a, g in _gaps(cells, of(here, share=share, cohort=cohort)).items() if a != "none"]
+            absent = of(cells, data="ciciomt2024", alpha=0.5, share=share, attack="absent", rule="mean")
+            lines["worst attack"].append(max(gaps, default=float("nan")))
+            lines["mean of the attacks"].append(statistics.fmean(gaps) if gaps else float("nan"))
+            lines["hostile clients absent"].append(lost(cells, absent) if absent else float("nan"))
+        for (name, values), style in zip(lines.items(), ("o-", "s--", ":"), strict=True):
+            panel.plot([100 * share for share in SHARES], values, style, label=name, markersize=4)
+        panel.set_title(rows_of(cohort), fontsize=10)
+        panel.set_xlabel("hostile clients, %")
+        panel.axhline(0, color="0.8", linewidth=0.8, zorder=0)
+    panels[0].set_ylabel("points of macro-F1 lost")
+    panels[0].legend(fontsize=8, frameon=False)
+    return _saved(figure, "robust-curve.png")
+
+
+def _saved(figure: Any, name: str) -> Path:
+    path = PICTURES / name
+    figure.savefig(path, dpi=110, facecolor="white", metadata={"Software": None})
+    return path
 
 
 if __name__ == "__main__":
-    print(draw(json.loads((ROOT / "bench" / "results" / "robust.json").read_text(encoding="utf-8"))))
+    for drawn in draw(json.loads((ROOT / "bench" / "results" / "robust.json").read_text(encoding="utf-8"))):
+        print(drawn)

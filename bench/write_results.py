@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT))
 from bench import (
     results_codecs,
     results_detect,
+    results_hostile,
     results_lab,
     results_personal,
     results_robust,
@@ -435,7 +436,8 @@ def _megabytes(seeds: list[dict[str, Any]], way: str) -> str:
 
 
 def main() -> None:
-    pages = {OUT: page(), README: readme()}
+    hostile = results_hostile.page(json.loads((RESULTS / "robust.json").read_text(encoding="utf-8")))
+    pages = {OUT: page(), OUT.with_name("results-hostile.md"): hostile, README: readme()}
     if "--check" in sys.argv:
         stale = [path for path, text in pages.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
         if stale:
