@@ -144,7 +144,7 @@ def without(world: World, gone: I64) -> World:
 
 def scores(federation: Federation, parameters: Any, index: I64) -> tuple[F64, I64]:
     """Attack score and most likely class [n] of rows ``index``."""
-    outputs = federation.engine().outputs(parameters, federation.prepared().x[index])
+    outputs = federation.engine().outputs(parameters, federation.prepared().rows(index).x)
     return metrics.attack_scores(outputs, 0), outputs.argmax(1).astype(np.int64)
 
 
@@ -277,7 +277,7 @@ def benign_alone(table: Table, seed: int) -> dict[str, Any]:
     typical = outcome.errors[1:] / max(outcome.errors[0], 1.0)
 
     def errors(index: I64) -> F64:
-        x = auto.prepared().x[index]
+        x = auto.prepared().rows(index).x
         return metrics.anomaly_scores(auto.engine().outputs(outcome.parameters, x), x, typical)
 
     found["federated autoencoder"] = judged_alone(errors(test), y, thresholds.counts(errors(benign)), table)

@@ -187,15 +187,38 @@ def fingerprint(table: Table) -> str:
 
 
 class PreparedTable:
-    """All rows after preprocessing, made once: [n, inputs]."""
+    """All rows after preprocessing, made once: [n, inputs], a client's training rows side by side.
+
+    So a round, which asks every client for its rows, cuts them out as views and copies none.
+    """
 
     def __init__(self, world: World, prepared: Prepared) -> None:
+        table = world.table
+        parts = [share.train for share in world.shares]
+        dealt = np.zeros(len(table.y), dtype=bool)
+        for part in parts:
+            dealt[part] = True
+        order = np.concatenate([*parts, np.flatnonzero(~dealt)])
+        ends = np.cumsum([len(part) for part in parts])
+        places = zip(world.shares, ends, strict=True)
+        self._train = {share.name: slice(end - len(share.train), end) for share, end in places}
+        self._place = np.empty(len(table.y), dtype=np.int64)
+        self._place[order] = np.arange(len(order))
         self.prepared = prepared
-        self.x: F32 = prepared.preprocessor.apply(world.table.x)
-        self.y: I64 = world.table.y
+        self.x: F32 = prepared.preprocessor.apply(table.x)
+        for column in self.x.T:  # one column at a time: the table is the largest thing in memory
+            column[:] = column[order]
+        self.y: I64 = table.y[order]
 
     def rows(self, index: I64) -> Rows:
-        return Rows(self.x[index], self.y[index])
+        """The rows with these numbers in the world's table."""
+        at = self._place[index]
+        return Rows(self.x[at], self.y[at])
+
+    def training_rows(self, share: ClientShare) -> Rows:
+        """What client ``share`` trains on; not to be written to."""
+        here = self._train[share.name]
+        return Rows(self.x[here], self.y[here])
 
 
 class ClientRows:
@@ -215,4 +238,6 @@ class ClientRows:
         if self._prepared is None:
             raise ValueError("rows are asked for before the federation's statistics are known")
         del prepared  # in a simulation all clients know the same sum, so the table was prepared once for all
-        return self._prepared.rows(self._share.train if part == "train" else self._share.validation)
+        if part == "train":
+            return self._prepared.training_rows(self._share)
+        return self._prepared.rows(self._share.validation)

@@ -115,7 +115,7 @@ def _drift(federation: Federation) -> dict[str, Any]:
     scaled = len(p.columns)
     seen, usual = drift.Drift(p.names[:scaled]), drift.Drift(p.names[:scaled])
     for counted, index in ((seen, split.test), (usual, split.train)):
-        counted.observe(prepared.x[index[:: max(1, len(index) // ROWS)], :scaled])
+        counted.observe(prepared.rows(index[:: max(1, len(index) // ROWS)]).x[:, :scaled])
     found = seen.against(usual.counts)
     return {
         "large": sum(value >= drift.LARGE for value in found.values()),
