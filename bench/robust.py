@@ -411,19 +411,15 @@ def deployed() -> Iterator[Cell]:
 
 
 def cube() -> Iterator[Cell]:
-    """Every attack on every rule, share and cohort size: one seed. Nobody attacks: once where a rule is not set for a share."""
+    """Every attack on every rule, share and cohort size: one seed, the most telling first. Nobody attacks: once where a rule is
+    not set for a share.
+    """
     base = replace(BASE_CELL, seed=2)
-    for share, cohorts in (
-        (0.2, (1, 5)),
-        (0.3, (1, 5)),
-        (0.1, (1, 5)),
-        (0.2, (2, 3, 8)),
-        (0.3, (2, 3, 8)),
-        (0.1, (2, 3, 8)),
-    ):
-        for cohort in cohorts:
+    order = [(share, cohort) for cohorts in ((1, 5), (2, 3, 8)) for share in (0.2, 0.3, 0.1) for cohort in cohorts]
+    for attacks in (WORST, MILD):
+        for share, cohort in order:
             for rule in (*OTHERS, *MORE):
-                for attack in ATTACKS:
+                for attack in attacks:
                     if attack != "none" or share == 0.2 or "{hostile}" in RULES[rule]:
                         root = 300 if cohort <= 2 else 1000
                         yield replace(base, share=share, cohort=cohort, rule=rule, root=root, attack=attack)
@@ -431,13 +427,12 @@ def cube() -> Iterator[Cell]:
 
 def skew() -> Iterator[Cell]:
     """Clients that differ more."""
-    for seed in (2, 3, 1):
-        base = replace(BASE_CELL, alpha=0.1, seed=seed)
-        yield base
-        for share in (0.2, 0.3):
-            yield replace(base, share=share, attack=Absent.name)
-            for attacks in (WORST, MILD):
-                yield from defaults(replace(base, share=share, watch=True), (1, 5), attacks)
+    for share, seeds_ in ((0.2, (2, 3, 1)), (0.3, (2,))):
+        for seed in seeds_:
+            base = replace(BASE_CELL, alpha=0.1, seed=seed, share=share)
+            yield replace(base, attack="none")
+            yield replace(base, attack=Absent.name)
+            yield from defaults(replace(base, watch=True), (1, 5), tuple(ATTACKS))
 
 
 def iot23() -> Iterator[Cell]:
