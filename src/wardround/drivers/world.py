@@ -31,6 +31,7 @@ from wardround.traffic.partition import ClientShare
 from wardround.traffic.root import NOTHING, hold_apart
 from wardround.traffic.split import Split
 from wardround.traffic.table import Table
+from wardround.training import unknown
 from wardround.training.personal import Typed
 from wardround.training.task import Rows
 
@@ -74,6 +75,8 @@ def plan(experiment: Experiment, table: Table) -> Plan:
             "[training] exposure invents attacks of no class, the labels are "
             f'{", ".join(table.labels.names)}: set [data] labels = "binary", or exposure = 0'
         )
+    if experiment.training.unknown_words == "attack":
+        _watch_words(experiment, table)
     for strategy, instead in ((experiment.personal, "finetune"), (experiment.algorithm, "fedavg")):
         if isinstance(strategy, Typed | TypeHeads) and not table.device_types:
             raise ConfigError(
@@ -113,6 +116,17 @@ def protection(experiment: Experiment) -> Lattice | PairwiseSum | None:
     if isinstance(choice, Lattice) and account is not None and account.privacy.mechanism != "none":
         return private(choice, Private(account.privacy.mechanism, account.multiplier, account.privacy.hostile))
     return None if isinstance(choice, PlainSum) else choice
+
+
+def _watch_words(experiment: Experiment, table: Table) -> None:
+    """Can rows with unknown words be told and called attacks?
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    where = '[training] unknown_words = "attack"'
+    if table.labels.benign is None or not unknown.can(experiment.model):
+        raise ConfigError(f'{where} needs a benign class and [model] use = "mlp" or "logistic"; else set "ignore"')
 
 
 MANY = 100

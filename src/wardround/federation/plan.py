@@ -24,10 +24,10 @@ from wardround.traffic.normal import NormalTraffic, Spread
 from wardround.traffic.preprocess import Preprocessor
 from wardround.traffic.scaling import Scaling
 from wardround.traffic.table import Labels, Schema
-from wardround.training import priors
+from wardround.training import priors, unknown
 from wardround.training.models import Model
 from wardround.training.personal import Common, Personal
-from wardround.training.task import LocalTraining
+from wardround.training.task import Engine, LocalTraining
 
 
 @dataclass(frozen=True)
@@ -150,6 +150,22 @@ def prepare(plan: Plan, totals: F64) -> Prepared:
     prior = counts / max(counts.sum(), 1.0)
     spreads = normal.fit(moments, len(plan.schema.columns), plan.normal.least) if plan.normal.fit else ()
     return Prepared(preprocessor, layout, class_weights(plan, counts), prior, heaviest, coder(plan, layout), spreads)
+
+
+def served(plan: Plan, prepared: Prepared, parameters: F32) -> tuple[Model, F32]:
+    """The model as it goes into service: (model, parameters), with the alarm for unknown words where the plan has one."""
+    if plan.training.unknown_words == "ignore" or plan.labels.benign is None:
+        return plan.model, parameters
+    return unknown.extended(
+        plan.model, parameters, plan.classes, prepared.preprocessor.categories(), plan.labels.benign
+    )
+
+
+def watchful(plan: Plan, prepared: Prepared, engine: Engine) -> Engine:
+    """``engine`` as the plan's models are judged: with the alarm for unknown words where the plan has one."""
+    if plan.training.unknown_words == "ignore" or plan.labels.benign is None:
+        return engine
+    return unknown.Watchful(engine, prepared.preprocessor.categories(), plan.labels.benign)
 
 
 def coder(plan: Plan, layout: Layout) -> Coder | None:

@@ -14,7 +14,7 @@ What it does not do: compute the parameters (scaling.py).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -83,7 +83,8 @@ class Preprocessor:
 
     schema: id of the schema it was made for. names: the model's inputs, in order. features: columns of a raw row.
     columns [c]: schema positions of the scaled columns. words [w, 2]: (schema position, code) of each one-hot input.
-    masks [m]: schema positions with a "missing" input.
+    masks [m]: schema positions with a "missing" input. complete: schema positions of categories in which every row of the
+    federation has a word (the record does not keep it: it is asked before a model goes into service).
     """
 
     schema: str
@@ -93,6 +94,7 @@ class Preprocessor:
     scaler: Curves | Affine
     words: I64
     masks: I64
+    complete: I64 = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     def apply(self, x: F32) -> F32:
         """Inputs [n, inputs], float32 and finite, of raw rows ``x`` [n, features].
@@ -111,6 +113,13 @@ class Preprocessor:
         for row, index in enumerate(self.masks, at + len(self.words)):
             inputs[row] = np.isnan(x[:, index])
         return np.ascontiguousarray(inputs.T)
+
+    def categories(self) -> I64:
+        """The schema position of the ``complete`` category that each input [inputs] is a word of; -1 for other inputs."""
+        found = np.full(len(self.names), -1, dtype=np.int64)
+        of = self.words[:, 0]
+        found[len(self.columns) : len(self.columns) + len(of)] = np.where(np.isin(of, self.complete), of, -1)
+        return found
 
     def to_record(self) -> dict[str, Any]:
         """Plain values for JSON; float32 values survive exactly."""

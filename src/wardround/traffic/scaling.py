@@ -192,6 +192,7 @@ class _Inputs:
         self._scaled: list[int] = []
         self._words: list[tuple[int, int]] = []
         self._masks: list[int] = []
+        self._complete: list[int] = []
 
     def scaled(self, index: int) -> None:
         self._scaled.append(index)
@@ -200,6 +201,8 @@ class _Inputs:
         """One input for each word that some rows have and some have not."""
         rows = counts.sum()
         self._words += [(index, code) for code, count in enumerate(counts[:-1]) if 0 < count < rows]
+        if counts[-1] == 0:
+            self._complete.append(index)
 
     def missing(self, index: int, missing: float, rows: float) -> None:
         if self._missing_bits and 0 < missing < rows:
@@ -222,6 +225,7 @@ class _Inputs:
             scaler=scaler,
             words=np.array(self._words, dtype=np.int64).reshape(-1, 2),
             masks=np.array(self._masks, dtype=np.int64),
+            complete=np.array(self._complete, dtype=np.int64),
         )
 
 

@@ -50,6 +50,9 @@ class LocalTraining:
             class that the client does not have is pushed by.
         exposure: invented rows beside the benign ones, as a share of a client's rows, that the detector learns to call attacks
             (training/exposure.py): against attacks nobody has labelled. Needs ``labels = "binary"``; 0: none.
+        unknown_words: what to make of a row in which a category (a service, a connection's state) has a word that nobody in the
+            federation has: ``ignore`` (the model has no input for it) or ``attack`` (training/unknown.py; models ``mlp`` and
+            ``logistic``). For sites that join later.
     """
 
     engine: Literal["stacked", "torch"] = "stacked"
@@ -65,6 +68,7 @@ class LocalTraining:
     logit_adjustment: float = 0.0
     adjustment_floor: float = 0.05
     exposure: float = 0.0
+    unknown_words: Literal["ignore", "attack"] = "ignore"
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("steps", 0), ("batch_size", 1)):

@@ -20,7 +20,7 @@ from wardround.drivers.store import knowledge
 from wardround.drivers.store.site import SiteStore
 from wardround.errors import WardroundError
 from wardround.events import Emit, Note
-from wardround.federation.plan import Plan, Prepared
+from wardround.federation.plan import Plan, Prepared, served
 from wardround.traffic.normal import to_arrays
 from wardround.training.bundle import Bundle
 from wardround.training.task import Engine, Job, Trained
@@ -52,8 +52,9 @@ class ShelvingEngine:
 
     def _offer(self, parameters: F32, prepared: Prepared) -> None:
         plan = self._plan
+        model, parameters = served(plan, prepared, parameters)
         bundle = Bundle(
-            model=plan.model,
+            model=model,
             parameters=parameters.copy(),
             inputs=len(prepared.preprocessor.names),
             labels=plan.labels.names,

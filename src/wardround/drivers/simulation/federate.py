@@ -32,7 +32,7 @@ from wardround.federation.client import Client, ClientState, LocalData
 from wardround.federation.coding import Coded
 from wardround.federation.messages import ANSWERS, Answer, Ask, Reply
 from wardround.federation.participation import Fate
-from wardround.federation.plan import Plan, Prepared
+from wardround.federation.plan import Plan, Prepared, watchful
 from wardround.federation.server import Phase, Server
 from wardround.federation.step import Send
 from wardround.rng import stream
@@ -159,14 +159,17 @@ class Federation:
             LocalProtocolError: set-up is not over.
         """
         if self._prepared is None:
-            if self.server.prepared is None:
-                raise LocalProtocolError("the federation's statistics are not known yet")
-            self._prepared = PreparedTable(self.world, self.server.prepared)
+            self._prepared = PreparedTable(self.world, self._known())
         return self._prepared
+
+    def _known(self) -> Prepared:
+        if self.server.prepared is None:
+            raise LocalProtocolError("the federation's statistics are not known yet")
+        return self.server.prepared
 
     def engine(self) -> Engine:
         if self._engine is None:
-            self._engine = self.engine_for(self.prepared().x.shape[1])
+            self._engine = watchful(self.plan, self._known(), self.engine_for(self.prepared().x.shape[1]))
         return self._engine
 
     def _exchange(self) -> tuple[Event, ...]:

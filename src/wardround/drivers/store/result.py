@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wardround.drivers.store.rundir import to_json, write_atomic
 from wardround.federation import measure
-from wardround.federation.plan import Plan, Prepared, prepare
+from wardround.federation.plan import Plan, Prepared, prepare, served
 from wardround.federation.server_state import Outcome
 from wardround.traffic.normal import to_arrays
 from wardround.training import bundle
@@ -18,9 +18,10 @@ def packed(
     plan: Plan, prepared: Prepared, outcome: Outcome, threshold: float | None, notes: dict[str, str]
 ) -> bundle.Bundle:
     """The kept model with all that a detector needs beside it: preprocessing, labels, what is normal."""
+    model, parameters = served(plan, prepared, outcome.parameters)
     return bundle.Bundle(
-        model=plan.model,
-        parameters=outcome.parameters,
+        model=model,
+        parameters=parameters,
         inputs=len(prepared.preprocessor.names),
         labels=plan.labels.names,
         benign=plan.labels.benign,
