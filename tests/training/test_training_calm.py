@@ -1,5 +1,6 @@
 """A site without labels: its threshold moves where a calm window proves that attacks are there, and only there."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,11 @@ def site(seed: int, n: int = 2000, share: float = 0.6, apart: float = 6.0, at: f
 
 
 @pytest.mark.parametrize("share", [0.2, 0.6, 0.9])
-def test_a_shifted_site_finds_its_threshold(share: float) -> None:
+@pytest.mark.parametrize("most", [0.03, 0.2, 1.0])
+def test_a_shifted_site_finds_its_threshold(share: float, most: float) -> None:
     s, y = site(1, share=share)
     calm = np.random.default_rng(2).normal(-20.0, 1.5, 200)
-    at = threshold(calm, s, 0.95)
+    at = threshold(calm, s, CalmPrior(most=most))
     assert at is not None
     assert (s > 0).sum() == 0
     assert ((s > at) == y).mean() > 0.93
@@ -29,18 +31,38 @@ def test_a_shifted_site_finds_its_threshold(share: float) -> None:
 
 def test_the_share_is_bounded_from_below() -> None:
     calm = np.random.default_rng(2).normal(-20.0, 1.5, 400)
-    for share in (0.0, 0.05, 0.3, 0.8):
-        bound = attacks_share(calm, site(3, share=share)[0], 0.95)
+    for share, most in itertools.product((0.0, 0.05, 0.3, 0.8), (0.03, 0.2, 1.0)):
+        bound = attacks_share(calm, site(3, share=share)[0], CalmPrior(most=most))
         assert bound <= share
         assert bound >= 0.6 * (share - 0.15)
 
 
-def test_a_site_without_attacks_is_left_alone_as_often_as_promised() -> None:
-    moved = 0
+@pytest.mark.parametrize("most", [0.03, 1.0])
+def test_a_site_without_attacks_is_left_alone_as_often_as_promised(most: float) -> None:
+    moved, asked = 0, CalmPrior(confidence=0.9, most=most, least=0.0)
     for seed in range(200):
         rng = np.random.default_rng(seed)
-        moved += threshold(rng.normal(size=100), rng.normal(size=500), 0.9) is not None
+        moved += threshold(rng.normal(size=100), rng.normal(size=500), asked) is not None
     assert moved <= 20
+
+
+def test_a_new_mix_of_normal_traffic_moves_nothing() -> None:
+    rng = np.random.default_rng(5)
+
+    def mix(n: int, dns: float) -> Any:
+        return np.where(rng.random(n) < dns, rng.normal(-24, 0.3, n), rng.normal(-18, 0.3, n))
+
+    calm, later = mix(100, 0.8), mix(2000, 0.1)  # the window saw DNS for the most part, the day did not
+    assert threshold(calm, later, CalmPrior()) is None
+    assert threshold(calm, later, CalmPrior(most=1.0)) is not None  # who trusts the mix is misled
+
+
+def test_no_moved_threshold_alarms_on_more_of_the_window_than_allowed() -> None:
+    for seed in range(20):
+        calm, s = np.random.default_rng(seed).normal(-20, 1.5, 100), site(seed, apart=3.0)[0]
+        at = threshold(calm, s, CalmPrior(most=0.05))
+        assert at is not None
+        assert (calm > at).mean() <= 0.05
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
@@ -64,7 +86,7 @@ def test_scores_say_attack_where_the_model_does() -> None:
     assert np.array_equal(scores(logits, 1) > 0, logits.argmax(1) != 1)
 
 
-@pytest.mark.parametrize("bad", [{"rows": 0}, {"confidence": 1.0}, {"floor": 0.0}])
+@pytest.mark.parametrize("bad", [{"rows": 0}, {"confidence": 1.0}, {"floor": 0.0}, {"most": 0.0}, {"least": 1.0}])
 def test_settings_out_of_range_are_refused(bad: Any) -> None:
     with pytest.raises(ValueError, match="must"):
         CalmPrior(**bad)
