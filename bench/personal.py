@@ -93,6 +93,7 @@ HOSPITAL = (
     "split={use='temporal', per_group=true, test=0.25, validation=0.15}",
     "normal={fit=false}",
 )
+LIMITS = ("types={even=true}",)
 SITE = "CTU-Malware-Capture-34-1"
 SITES = (
     *("CTU-Honeypot-Capture-4-1", "CTU-Honeypot-Capture-5-1", "CTU-Honeypot-Capture-7-1", "CTU-Malware-Capture-8-1"),
@@ -199,6 +200,7 @@ def cases() -> list[Case]:
         "heads shared by type": ("algorithm={use='type-heads', clusters=8}",),
         "TERM": ("algorithm={use='term'}",),
     }
+    typed |= {"limits by type": LIMITS, "typed biases, limits by type": (*typed["typed biases"], *LIMITS)}
     found += [Case("device types", name, "demo", (*PLAIN, *HOSPITAL, *sets)) for name, sets in typed.items()]
     late = "evaluation.late_clients=0.2"
     found += [

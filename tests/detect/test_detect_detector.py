@@ -203,3 +203,16 @@ def test_scores_do_not_depend_on_the_cut_into_batches(known: Knowledge) -> None:
     for name in DETECTORS:
         assert np.allclose(np.concatenate([p.scores[name] for p in parts]), one.scores[name], equal_nan=True, atol=1e-5)
     assert len(concat([cut(0, 100), cut(100, 300)])) == 300
+
+
+def test_a_type_starts_with_the_limit_that_the_federation_learnt_for_it(bundle: Bundle, known: Knowledge) -> None:
+    carrying = replace(bundle, arrays={"limits/pump": np.array([1.5], np.float32)})
+    detector = Detector(replace(known, bundles={"model": carrying}))
+    plain = detector._limits("model", "monitor")[0]
+    assert detector._limits("model", "pump")[0] == pytest.approx(plain + 1.5)
+    assert detector._limits("baseline", "pump")[0] == detector._limits("baseline", "monitor")[0]
+    general = known.calibrations["model", ""]
+    mine = {**known.calibrations, ("model", "pump"): replace(general, site=np.zeros_like(general.federation))}
+    assert Detector(replace(known, bundles={"model": carrying}, calibrations=mine))._limits("model", "pump")[0] == plain
+    with pytest.raises(UsageError, match="limits of types"):
+        Detector(replace(known, bundles={"model": replace(bundle, arrays={"limits/pump": np.zeros(2, np.float32)})}))

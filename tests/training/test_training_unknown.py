@@ -26,7 +26,11 @@ from wardround.training.unknown import ALARM, Watchful, can, extended, strangers
 
 SCHEMA = Schema(
     "s",
-    (Column("bytes"), Column("service", "category", ("", "dns", "http", "irc")), Column("state", "category", ("S0", "SF"))),
+    (
+        Column("bytes"),
+        Column("service", "category", ("", "dns", "http", "irc")),
+        Column("state", "category", ("S0", "SF")),
+    ),
 )
 
 

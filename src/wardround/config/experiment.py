@@ -25,6 +25,7 @@ from wardround.traffic.partition import Partition
 from wardround.traffic.root import RootSet
 from wardround.traffic.scaling import Scaling
 from wardround.traffic.split import SplitStrategy
+from wardround.training.limits import TypeLimits
 from wardround.training.models import Model
 from wardround.training.personal import Personal
 from wardround.training.priors import Prior
@@ -160,6 +161,7 @@ class Experiment:
     robust: Robust = field(default_factory=Robust)
     trust: Watch = field(default_factory=Watch)
     normal: NormalTraffic = field(default_factory=NormalTraffic)
+    types: TypeLimits = field(default_factory=TypeLimits)
     evaluation: Evaluation = field(default_factory=Evaluation)
     run: Run = field(default_factory=Run)
     asynchronous: Asynchronous = field(default_factory=Asynchronous)

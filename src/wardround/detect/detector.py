@@ -40,6 +40,7 @@ from wardround.detect.why import Why
 from wardround.errors import UsageError
 from wardround.traffic.windows import Windows
 from wardround.training.bundle import Bundle
+from wardround.training.limits import from_arrays as type_limits
 from wardround.wire import decode, encode, message
 
 MODELS = ("model", "guard")
@@ -139,6 +140,10 @@ class Detector:
             self.scorers = {name: Scorer(bundle) for name, bundle in knowledge.bundles.items() if name in MODELS}
         except ValueError as error:
             raise UsageError(f"this model cannot watch: {error}") from error
+        try:
+            self._announced = {name: type_limits(bundle.arrays) for name, bundle in knowledge.bundles.items()}
+        except ValueError as error:
+            raise UsageError(f"this model's limits of types cannot be read: {error}") from error
         self.knowledge = knowledge
         self.volume.ceilings = {name: norm.rates for name, norm in knowledge.norms.devices.items()}
         self._why = Why(self.scorers, self.volume, knowledge.norms)
@@ -300,10 +305,12 @@ class Detector:
 
     def _raised(self, detector: str, type_: str, value: float) -> float:
         """What a device type adds to a threshold of all types before it has enough windows for one of its own: a type that is
-        noisier than the rest must not eat their share. It never lowers it so.
+        noisier than the rest must not eat their share. It never lowers it so. Before it has any: what the federation knows.
         """
         mine = self.knowledge.calibrations.get((detector, type_))
-        if mine is None or mine.own or not math.isfinite(value) or mine.site.sum() * mine.rate < 1:
+        if mine is None:
+            return self._announced.get(detector, {}).get(type_, 0.0)
+        if mine.own or not math.isfinite(value) or mine.site.sum() * mine.rate < 1:
             return 0.0
         return min(max(threshold(mine.site, mine.rate) - value, 0.0), REACH)
 

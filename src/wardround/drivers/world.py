@@ -77,6 +77,8 @@ def plan(experiment: Experiment, table: Table) -> Plan:
         )
     if experiment.training.unknown_words == "attack":
         _watch_words(experiment, table)
+    if experiment.types.even:
+        _even_types(experiment, table)
     for strategy, instead in ((experiment.personal, "finetune"), (experiment.algorithm, "fedavg")):
         if isinstance(strategy, Typed | TypeHeads) and not table.device_types:
             raise ConfigError(
@@ -105,6 +107,9 @@ def plan(experiment: Experiment, table: Table) -> Plan:
         asynchronous=experiment.asynchronous,
         trust=watching(experiment, _there(experiment, table)),
         normal=experiment.normal,
+        limits=replace(
+            experiment.types, gateways=max(experiment.types.gateways, getattr(experiment.secagg, "minimum", 1))
+        ),
         kinds=table.device_types,
         privacy=replace(experiment.privacy, multiplier=account.multiplier) if account else experiment.privacy,
     )
@@ -116,6 +121,21 @@ def protection(experiment: Experiment) -> Lattice | PairwiseSum | None:
     if isinstance(choice, Lattice) and account is not None and account.privacy.mechanism != "none":
         return private(choice, Private(account.privacy.mechanism, account.multiplier, account.privacy.hostile))
     return None if isinstance(choice, PlainSum) else choice
+
+
+def _even_types(experiment: Experiment, table: Table) -> None:
+    """Can types of device have limits?
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    where = "[types] even = true"
+    if not table.device_types:
+        raise ConfigError(
+            f"{where} parts rows by the type of their device, which this data does not say: set it to false"
+        )
+    if experiment.model.unsupervised or table.labels.benign is None:
+        raise ConfigError(f"{where} moves a classifier's threshold, and needs a benign class: set it to false")
 
 
 def _watch_words(experiment: Experiment, table: Table) -> None:

@@ -79,7 +79,7 @@ class LocalData(Protocol):
 
     def typed(self, part: str) -> tuple[F32, I64, I32]:
         """Rows of ``part`` as the schema has them, with the type of device of each (a code of the plan's kinds, -1: none);
-        asked for where a baseline of normal rows is learnt.
+        asked for where a baseline of normal rows or limits of types are learnt.
         """
         ...
 
@@ -168,7 +168,7 @@ class Client:
         if self._asked is not None and ask.exchange < self._asked.exchange:
             raise RemoteProtocolError(f"exchange {ask.exchange} is over; {self._asked.exchange} is being worked on")
         if isinstance(ask, AskStatistics):
-            known = data.typed("train") if self._plan.normal.fit else data.raw()
+            known = data.typed("train") if self._plan.normal.fit or self._plan.limits.even else data.raw()
             return self._answer(pipeline.statistics(self._plan, ask.exchange, *known))
         whole, prepared = self._prepare(ask)
         if clusters.models_of(self._plan.algorithm) > 1:
@@ -181,10 +181,14 @@ class Client:
         rows = data.prepared("validation", prepared)
         if isinstance(whole, AskErrors):
             return self._answer(pipeline.errors(self._plan, whole, engine, rows))
-        distances = pipeline.NONE
-        if self._plan.normal.fit:
-            distances = pipeline.distances_of(self._plan, prepared, *data.typed("validation"))
-        return self._answer(pipeline.measures(self._plan, whole, engine, rows, distances))
+        return self._answer(pipeline.measures(self._plan, whole, engine, rows, self._beside(data, prepared)))
+
+    def _beside(self, data: LocalData, prepared: Prepared) -> pipeline.Beside:
+        if not self._plan.normal.fit and not self._plan.limits.even:
+            return pipeline.ALONE
+        x, y, kind = data.typed("validation")
+        distances = pipeline.distances_of(self._plan, prepared, x, y, kind) if self._plan.normal.fit else pipeline.NONE
+        return pipeline.Beside(distances, kind, prepared.asked)
 
     def trained(self, result: Trained) -> Reply | Job:
         """The answer that carries ``result`` of the job given out last, or the round's next leg.

@@ -1,6 +1,7 @@
 """What a client counts about the model on its validation rows, and what the server reads from the summed counts.
 
     [normal]      normal rows by distance from the federation's normal, of each type (traffic/normal.py), before all else
+    [types]       benign rows by margin, of each type (training/limits.py)
     classifiers   confusion matrix [c, c], then score histograms of benign and of attack rows [bins] each
     autoencoders  the histograms alone (scores need the federation's error moments, asked for one exchange earlier)
 
@@ -42,7 +43,7 @@ class Reading:
 def size(plan: Plan) -> int:
     """Length of the counts vector."""
     confusion = 0 if plan.model.unsupervised else plan.classes**2
-    return plan.distances + confusion + 2 * BINS.count
+    return plan.distances + plan.margins + confusion + 2 * BINS.count
 
 
 def error_size(inputs: int) -> int:
@@ -68,7 +69,7 @@ def scores(plan: Plan, outputs: F32, x: F32, errors: F64) -> F64:
 
 
 def counts(plan: Plan, outputs: F32, rows: Rows, errors: F64) -> F64:
-    """A client's counts [size] without those of normal rows by distance."""
+    """A client's counts [size] without those of normal rows by distance and of types by margin."""
     parts = [BINS.histogram(scores(plan, outputs, rows.x, errors), attacks(plan, rows.y)).ravel()]
     if not plan.model.unsupervised:
         parts.insert(0, metrics.confusion(rows.y, predicted(outputs), plan.classes).ravel())
@@ -92,7 +93,8 @@ def read(plan: Plan, total: F64) -> Reading:
     found = Reading(math.nan, math.nan, math.nan if auc is None else auc)
     if plan.model.unsupervised:
         return found
-    confusion = total[plan.distances : plan.distances + plan.classes**2].reshape(plan.classes, plan.classes)
+    at = plan.distances + plan.margins
+    confusion = total[at : at + plan.classes**2].reshape(plan.classes, plan.classes)
     judged, rows = metrics.classification(confusion), max(float(confusion.sum()), 1.0)
     return replace(
         found,

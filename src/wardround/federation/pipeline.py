@@ -1,9 +1,10 @@
 """The whole path on one screen: what leaves a gateway and what the server makes of the sums.
 
     client   rows -> statistics ------------------------------> counts            (set-up, once)
+             types of device -> gateways that have them -------------> counts      (with [types]: set-up)
              benign rows -> moments --------------------------------> counts      (with [normal]: set-up and when measured)
              rows -> local training -> algorithm block -> x weight -> update      (every round)
-             validation rows -> model -> confusion, score histograms -> counts    (when measured)
+             validation rows -> model -> confusion, score histograms -> counts    (when measured; with [types] of each type)
     server   cohort sums -> cohort means -> gate -> rule -> algorithm -> server optimiser -> model
 
 Nothing else composes stations. One vector crosses the wall per exchange: update (real values) and counts (whole
@@ -14,14 +15,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from wardround.aggregate.optimise import OptimiserState
 from wardround.aggregate.rules import Combined as Mixed
 from wardround.aggregate.rules import Context, RuleState
-from wardround.arrays import F32, F64, I32, I64
+from wardround.arrays import F32, F64, I32, I64, Bool
 from wardround.compress.chain import LinearCoding
 from wardround.compress.codec import Memory
 from wardround.federation import algorithms, clusters, coding, measure, reach
@@ -33,6 +34,7 @@ from wardround.federation.plan import Plan, Prepared
 from wardround.federation.reach import Part
 from wardround.traffic import normal
 from wardround.traffic.scaling import label_counts
+from wardround.training import limits
 from wardround.training.task import Engine, Rows, Trained
 from wardround.wire import message
 
@@ -40,16 +42,32 @@ NONE = np.zeros(0)
 LOSS_CAP = 1000.0  # keeps the summed loss a bounded whole number
 
 
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """What is measured beside the model's quality: ``distances`` of normal rows (``distances_of``), and the ``kind`` [n] of the
+    validation rows with the types that are ``asked`` for, where types have limits.
+    """
+
+    distances: F64 = field(default_factory=lambda: NONE)
+    kind: I32 | None = None
+    asked: Bool = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+
+
+ALONE = Beside()
+
+
 def statistics(plan: Plan, exchange: int, x: F32, y: I64, kind: I32 | None = None) -> Answer:
     """Client, set-up: 1, sums over the training rows, label counts; the server sees only the federation's total.
-    ``kind`` [n]: types of device, where a baseline of normal rows is learnt.
+    ``kind`` [n]: types of device, where a baseline of normal rows or limits of types are learnt.
     """
-    counts, moments = label_counts(y, plan.classes), np.zeros(0)
+    counts, moments, holds = label_counts(y, plan.classes), np.zeros(0), np.zeros(0)
+    types = np.full(len(y), -1, np.int32) if kind is None else kind
     if plan.normal.fit:
         own = normal.benign_of(y, plan.labels.benign)
-        types = np.full(len(y), -1, np.int32) if kind is None else kind
         moments = normal.statistics(x[own], types[own], len(plan.kinds))
-    sums: list[F64] = [np.ones(1), plan.scaling.statistics(plan.schema, x), moments, counts]
+    if plan.holders:
+        holds = limits.holds(types, y, len(plan.kinds), plan.labels.benign)
+    sums: list[F64] = [np.ones(1), plan.scaling.statistics(plan.schema, x), holds, moments, counts]
     return Answer(exchange, EMPTY, np.concatenate(sums))
 
 
@@ -119,12 +137,13 @@ def errors(plan: Plan, ask: AskErrors, engine: Engine, rows: Rows) -> Answer:
     return Answer(ask.exchange, EMPTY, measure.error_moments(engine.outputs(ask.parameters, benign.x), benign.x))
 
 
-def measures(plan: Plan, ask: AskMeasures, engine: Engine, rows: Rows, distances: F64 = NONE) -> Answer:
-    """Client, when measured: ``distances`` of normal rows (``distances_of``), confusion counts and score histograms of the
-    validation rows.
-    """
-    outputs = engine.outputs(ask.parameters, rows.x)
-    return Answer(ask.exchange, EMPTY, np.concatenate([distances, measure.counts(plan, outputs, rows, ask.errors)]))
+def measures(plan: Plan, ask: AskMeasures, engine: Engine, rows: Rows, beside: Beside = ALONE) -> Answer:
+    """Client, when measured: ``beside``, then confusion counts and score histograms of the validation rows."""
+    outputs, margins = engine.outputs(ask.parameters, rows.x), NONE
+    if plan.margins and beside.kind is not None:
+        margins = limits.counted(outputs, rows.y, beside.kind, plan.labels.benign or 0, beside.asked)
+    said = [beside.distances, margins, measure.counts(plan, outputs, rows, ask.errors)]
+    return Answer(ask.exchange, EMPTY, np.concatenate(said))
 
 
 def distances_of(plan: Plan, prepared: Prepared, x: F32, y: I64, kind: I32) -> F64:

@@ -10,7 +10,7 @@ import numpy as np
 
 from wardround.aggregate.optimise import ServerOptimiser
 from wardround.aggregate.rules import Rule
-from wardround.arrays import F32, F64, I64
+from wardround.arrays import F32, F64, I64, Bool
 from wardround.compress.budget import Ring
 from wardround.compress.table import Compress
 from wardround.federation.algorithms import Algorithm
@@ -24,7 +24,8 @@ from wardround.traffic.normal import NormalTraffic, Spread
 from wardround.traffic.preprocess import Preprocessor
 from wardround.traffic.scaling import Scaling
 from wardround.traffic.table import Labels, Schema
-from wardround.training import priors, unknown
+from wardround.training import limits, priors, unknown
+from wardround.training.limits import TypeLimits
 from wardround.training.models import Model
 from wardround.training.personal import Common, Personal
 from wardround.training.task import Engine, LocalTraining
@@ -51,7 +52,8 @@ class Plan:
     in what is drawn publicly; ``ring``: the secure sum's numbers, None where sums are open. ``trust``: group testing (trust.py).
     ``privacy``: noise in the updates (privacy.py). ``normal``: a benign-only baseline by the sums (traffic/normal.py), for
     each of
-    ``kinds``, the types of device that the rows tell apart.
+    ``kinds``, the types of device that the rows tell apart. ``limits``: a threshold of its own for a type that alarms more than
+    all do (training/limits.py).
     """
 
     schema: Schema
@@ -75,6 +77,7 @@ class Plan:
     privacy: Privacy = Privacy()
     normal: NormalTraffic = NormalTraffic()
     kinds: tuple[str, ...] = ()
+    limits: TypeLimits = TypeLimits()
 
     @property
     def packs(self) -> bool:
@@ -83,8 +86,13 @@ class Plan:
 
     @property
     def statistics(self) -> int:
-        """Length of the summed statistics: clients, scaling, moments of normal rows, labels."""
-        return 1 + self.scaling.size(self.schema) + self.moments + self.classes
+        """Length of the summed statistics: clients, scaling, gateways of each type, moments of normal rows, labels."""
+        return 1 + self.scaling.size(self.schema) + self.holders + self.moments + self.classes
+
+    @property
+    def holders(self) -> int:
+        """Length of the numbers of gateways that have benign rows of a type; 0 where types have no limits."""
+        return len(self.kinds) if self.limits.even else 0
 
     @property
     def moments(self) -> int:
@@ -95,6 +103,11 @@ class Plan:
     def distances(self) -> int:
         """Length of the counts of normal rows by their distance, in a measurement."""
         return (1 + len(self.kinds)) * normal.BINS if self.normal.fit else 0
+
+    @property
+    def margins(self) -> int:
+        """Length of the counts of benign rows by margin and type, in a measurement."""
+        return self.holders * limits.BINS
 
     @property
     def classes(self) -> int:
@@ -123,7 +136,8 @@ class Prepared:
     ``layout`` of the model for the inputs found; ``class_weights`` [classes] or None; ``prior`` [classes]: label shares;
     ``heaviest``: the largest weight a client can have. Updates are scaled by weight / heaviest, so that none leaves
     [-1, 1] times its block, whatever is claimed. ``coder``: the codecs for this model; None without ``[compress]``.
-    ``normal``: what is normal for all devices and for each type; empty without ``[normal]``.
+    ``normal``: what is normal for all devices and for each type; empty without ``[normal]``. ``asked`` [kinds]: types that enough
+    gateways have, for which margins are counted; empty where types have no limits.
     """
 
     preprocessor: Preprocessor
@@ -133,23 +147,26 @@ class Prepared:
     heaviest: int
     coder: Coder | None = None
     normal: tuple[Spread | None, ...] = ()
+    asked: Bool = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
 
 
 def prepare(plan: Plan, totals: F64) -> Prepared:
-    """Read the summed statistics: clients, scaling statistics, moments of normal rows, label counts [classes].
+    """Read the summed statistics: clients, scaling, gateways of each type, moments of normal rows, label counts [classes].
 
     Raises:
         ValueError: the totals do not fit the schema.
     """
     counts = totals[-plan.classes :]
-    scaling, moments = np.split(totals[1 : -plan.classes], [totals.size - 1 - plan.classes - plan.moments])
+    before = totals.size - 1 - plan.classes - plan.moments
+    scaling, holders, moments = np.split(totals[1 : -plan.classes], [before - plan.holders, before])
     preprocessor = plan.scaling.fit(plan.schema, scaling)
     inputs = len(preprocessor.names)
     layout = plan.model.layout(inputs, plan.classes)
     heaviest = plan.heaviest(float(counts.sum()), float(totals[0]))
     prior = counts / max(counts.sum(), 1.0)
     spreads = normal.fit(moments, len(plan.schema.columns), plan.normal.least) if plan.normal.fit else ()
-    return Prepared(preprocessor, layout, class_weights(plan, counts), prior, heaviest, coder(plan, layout), spreads)
+    weights, asked = class_weights(plan, counts), holders >= plan.limits.gateways
+    return Prepared(preprocessor, layout, weights, prior, heaviest, coder(plan, layout), spreads, asked)
 
 
 def served(plan: Plan, prepared: Prepared, parameters: F32) -> tuple[Model, F32]:
@@ -166,6 +183,13 @@ def watchful(plan: Plan, prepared: Prepared, engine: Engine) -> Engine:
     if plan.training.unknown_words == "ignore" or plan.labels.benign is None:
         return engine
     return unknown.Watchful(engine, prepared.preprocessor.categories(), plan.labels.benign)
+
+
+def type_limits(plan: Plan, measures: F64) -> F32:
+    """The limit of each type of device [kinds] that the summed ``measures`` say; zeros where there are none."""
+    if not plan.margins or not measures.size:
+        return np.zeros(len(plan.kinds), dtype=np.float32)
+    return limits.read(measures[plan.distances : plan.distances + plan.margins], plan.limits.strength)
 
 
 def coder(plan: Plan, layout: Layout) -> Coder | None:

@@ -1,20 +1,22 @@
 """A site without labels: where its threshold belongs, from a calm window and the traffic that came after.
 
-At a site that no training saw, a model may still rank attacks above normal traffic and yet put all of both on one side of its
-threshold. The site knows no attack, but it can take an early window for normal. With F0 the scores' distribution in that
-calm window and F that of the later, unlabelled rows, F = (1 - p) F0 + p F1 where p is the share of attacks; so at every score
-1 - p <= F / F0 (Blanchard, Lee and Scott, JMLR 2010). Only the upper end is asked: scores that at most the share ``most`` of the calm
-rows exceeds. What lies among normal scores says nothing, because the mix of normal traffic changes from hour to hour; what lies
-above nearly all of them is either an attack or normal traffic of a kind that the window lacks. F0 there is bounded by the binomial
-(Clopper and Pearson 1934), F by Dvoretzky, Kiefer and Wolfowitz, together with the stated confidence. If the bound of p is not above
-``least``, nothing changes; else p gives the recall at every score, and the threshold is where the estimated macro-F1 of "attack or not"
-is largest, among scores that call no more than ``most`` of the calm rows attacks. It only moves down: a window that already alarms
-more often proves nothing against the model's own threshold.
+At a site that no training saw, a model may still rank attacks above normal traffic and yet put all of both on one side of
+its threshold. The site knows no attack, but it can take an early window for normal. With F0 the scores' distribution in that
+calm window and F that of the later, unlabelled rows, F = (1 - p) F0 + p F1 where p is the share of attacks; so at every
+score 1 - p <= F / F0 (Blanchard, Lee and Scott, JMLR 2010). Only the upper end is asked: scores that at most the share
+``most`` of the calm rows exceeds. What lies among normal scores says nothing, because the mix of normal traffic changes from
+hour to hour; what lies above nearly all of them is either an attack or normal traffic of a kind that the window lacks. F0
+there is bounded by the binomial (Clopper and Pearson 1934), F by Dvoretzky, Kiefer and Wolfowitz, together with the stated
+confidence. If the bound of p is not above ``least``, nothing changes; else p gives the recall at every score, and the
+threshold is where the estimated macro-F1 of "attack or not" is largest, among scores that call no more than ``most`` of the
+calm rows attacks. It only moves down: a window that already alarms more often proves nothing against the model's own
+threshold.
 
-Laws: rows like the calm ones change nothing, with the stated confidence; a new mix of them changes nothing; a constant added to a
-row's logits, or to all scores, changes no decision between rows; with no bound above ``least`` the logits are returned as they came.
-What it does not do: tell attacks apart (only whether), find a calm window (the operator says when), know normal traffic of a kind
-that the window lacks and that scores above it: the window should cover what is normal.
+Laws: rows like the calm ones change nothing, with the stated confidence; a new mix of them changes nothing; a constant added
+to a row's logits, or to all scores, changes no decision between rows; with no bound above ``least`` the logits are returned
+as they came.
+What it does not do: tell attacks apart (only whether), find a calm window (the operator says when), know normal traffic of a
+kind that the window lacks and that scores above it: the window should cover what is normal.
 """
 
 from __future__ import annotations
@@ -112,14 +114,16 @@ def _judged(calm: F64, asked: CalmPrior) -> int:
 
 
 def _at_most(hits: int, n: int, miss: float) -> float:
-    """The largest probability under which at most ``hits`` of ``n`` happen with probability ``miss`` or more (Clopper and Pearson)."""
+    """The largest probability under which at most ``hits`` of ``n`` happen with probability ``miss`` or more."""
     if hits >= n:
         return 1.0 - _TINY
     lo, hi = hits / n, 1.0
     ways = [math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in range(hits + 1)]
     for _ in range(60):
         p = (lo + hi) / 2
-        chance = sum(math.exp(w + k * math.log(p) + (n - k) * math.log1p(-p)) for k, w in enumerate(ways)) if p < 1 else 0.0
+        chance = (
+            sum(math.exp(w + k * math.log(p) + (n - k) * math.log1p(-p)) for k, w in enumerate(ways)) if p < 1 else 0.0
+        )
         lo, hi = (p, hi) if chance >= miss else (lo, p)
     return hi
 

@@ -1,17 +1,18 @@
 """A word that nobody in the federation has (a service, a connection's state): a row that shows one is an attack.
 
-A category's words become inputs where the federation's sums count rows with and without them, so a word that a new site alone
-has is no input at all: the model judges the row as if nothing were there. Which words are known is in the announced
+A category's words become inputs where the federation's sums count rows with and without them, so a word that a new site
+alone has is no input at all: the model judges the row as if nothing were there. Which words are known is in the announced
 preprocessing; with ``[training] unknown_words = "attack"`` the benign logit of such a row falls by ``ALARM`` for each of its
 categories without a known word. Nothing is trained and nothing is sent: the same holds under every aggregation.
 
-``Watchful`` does it around an engine (the simulation's view), ``extended`` writes it into the model's own weights: one more unit
-in each hidden layer, which is 0 for rows of known words. Scorer, explanation and ONNX export read that like any other model.
+``Watchful`` does it around an engine (the simulation's view), ``extended`` writes it into the model's own weights: one more
+unit in each hidden layer, which is 0 for rows of known words. Scorer, explanation and ONNX export read that like any other
+model.
 
 Laws: rows of known words get the very logits they had; ``extended`` and ``Watchful`` agree within float32 rounding.
-What it does not do: watch a category of which the federation knows one word or none (it has no input), or one that some row of the
-federation lacks (its inputs are 0 there too); tell an unknown word from a missing value where none was missing before (both are
-values nobody had); judge numbers.
+What it does not do: watch a category of which the federation knows one word or none (it has no input), or one that some row
+of the federation lacks (its inputs are 0 there too); tell an unknown word from a missing value where none was missing before
+(both are values nobody had); judge numbers.
 """
 
 from __future__ import annotations

@@ -16,6 +16,8 @@ from wardround.drivers.strategies import full
 from wardround.drivers.world import plan
 from wardround.errors import ConfigError
 from wardround.rng import stream
+from wardround.training.bundle import from_safetensors
+from wardround.training.limits import from_arrays
 from wardround.training.task import Rows
 
 
@@ -122,3 +124,35 @@ def test_clusters_give_each_client_the_model_that_fits_it(tmp_path: Path) -> Non
     single = metrics(simulate(tmp_path / "one"))
     assert found["model"]["parameters"] == 2 * single["model"]["parameters"]
     assert 0 < found["models"]["federated"]["overall"]["macro_f1"] < 1
+
+
+def test_a_noisy_type_is_quietened_and_no_type_alarms_more(tmp_path: Path) -> None:
+    sets = ("data.wards=6", "data.windows_per_device=200", "split.validation=0.3", "rounds.count=12")
+    plain = personal(tmp_path, *sets)["device_types"]
+    run = simulate(tmp_path / "even", *sets, "types.even=true", "types.gateways=1", "types.strength=5")
+    even = metrics(run)["personal"]["device_types"]
+    assert [row["name"] for row in even] == [row["name"] for row in plain]
+    assert all(one["common"] <= other["common"] for one, other in zip(even, plain, strict=True))
+    assert any(one["common"] < other["common"] for one, other in zip(even, plain, strict=True))
+    assert max(row["common"] for row in even) < max(row["common"] for row in plain)
+    limits = from_arrays(from_safetensors((run.path / "model" / "model.safetensors").read_bytes()).arrays)
+    assert limits
+    assert set(limits) <= set(DEVICES)
+
+
+def test_limits_of_types_are_the_same_under_a_secure_sum_and_respect_its_least_set(tmp_path: Path) -> None:
+    found = {}
+    for name, more in (("plain", "secagg={use='plain'}"), ("lattice", "secagg={use='lattice', minimum=3}")):
+        sets = ("types.even=true", "types.strength=5", "auth={use='none'}", "training.learning_rate=0.3")
+        run = simulate(tmp_path / name, more, *sets)
+        found[name] = metrics(run)["personal"]["device_types"]
+    for mine, theirs in zip(found["plain"], found["lattice"], strict=True):
+        assert mine["common"] == pytest.approx(theirs["common"], abs=0.1)
+    experiment = parse(TINY.replace('use = "plain"', 'use = "lattice"\nminimum = 4') + "[types]\neven = true\n", full())
+    assert plan(experiment, Hospital(wards=2).load(None, stream(1, "data"))).limits.gateways == 4
+
+
+def test_limits_need_types_and_a_benign_class() -> None:
+    table = replace(Hospital(wards=2).load(None, stream(1, "data")), device_type=None, device_types=())
+    with pytest.raises(ConfigError, match="which this data does not say"):
+        plan(parse(TINY + "[types]\neven = true\n", full()), table)

@@ -18,9 +18,9 @@ from wardround.drivers.simulation.evaluate import spread
 from wardround.drivers.simulation.federate import Federation
 from wardround.events import Emit, StageProgress, StageStarted
 from wardround.federation import clusters
-from wardround.federation.plan import Prepared, label_offset
+from wardround.federation.plan import Prepared, label_offset, type_limits
 from wardround.rng import stream
-from wardround.training import metrics, priors
+from wardround.training import limits, metrics, priors
 from wardround.training.calm import CalmPrior
 from wardround.training.personal import Finetune, Typed
 from wardround.training.task import Engine, Job, Rows, Trained
@@ -49,6 +49,7 @@ class Place:
     parameters: F32
     prepared: Prepared
     trained: F64
+    limits: F32
 
     @classmethod
     def of(cls, federation: Federation) -> Place:
@@ -56,7 +57,8 @@ class Place:
         prepared = federation.server.prepared
         assert prepared is not None, "a finished federation knows its statistics"
         shares = priors.trained_shares(prepared.prior, prepared.class_weights)
-        return cls(federation, federation.server.outcome().parameters, prepared, shares)
+        outcome = federation.server.outcome()
+        return cls(federation, outcome.parameters, prepared, shares, type_limits(federation.plan, outcome.measures))
 
     def rows(self, index: I64) -> Rows:
         return self.federation.prepared().rows(index)
@@ -69,6 +71,10 @@ class Place:
         if table.time is None:
             index = stream(self.federation.experiment.seed, "arrival", len(index)).permutation(index)
         return Traffic(self.rows(index), table.types_of(index))
+
+    def judged(self, logits: F32, types: I32) -> F32:
+        """``logits`` [n, c] of rows of devices of ``types`` [n] with the types' limits, where there are any."""
+        return limits.limited(logits, types, self.limits, self.federation.plan.labels.benign)
 
     def start(self, client: int) -> F32:
         """The common model [d]; of several what fits the client's training rows."""
@@ -98,7 +104,7 @@ def personal(federation: Federation, emit: Emit) -> dict[str, Any]:
     taking_part = [i for i in range(len(shares)) if i not in late]
     models = own_models(place, taking_part)
     everybody = place.test(federation.world.split.test)
-    common = federation.engine().outputs(place.parameters, everybody.rows.x)
+    common = place.judged(federation.engine().outputs(place.parameters, everybody.rows.x), everybody.types)
     found, alarms = [], FalseAlarms.of(federation)
     for done, (i, own) in enumerate(zip(taking_part, models, strict=True), start=1):
         if len(shares[i].test):
@@ -137,7 +143,7 @@ def few_shot(place: Place, late: Sequence[int]) -> list[dict[str, Any]]:
     curve = []
     shares = place.federation.world.shares
     everybody = place.test(place.federation.world.split.test)
-    common = place.federation.engine().outputs(place.parameters, everybody.rows.x)
+    common = place.judged(place.federation.engine().outputs(place.parameters, everybody.rows.x), everybody.types)
     for shots in SHOTS if late else ():
         found = []
         for i in late:
@@ -298,9 +304,9 @@ def _client(
     counts = np.bincount(labels, minlength=classes).astype(np.float64)
     there, common = everybody
     same = own.parameters is place.parameters and not own.typed
-    on_own = own.outputs(engine, here.rows.x, here.types)
-    on_all = common if same else own.outputs(engine, there.rows.x, there.types)
-    common_own = on_own if same else engine.outputs(place.parameters, here.rows.x)
+    on_own = place.judged(own.outputs(engine, here.rows.x, here.types), here.types)
+    on_all = common if same else place.judged(own.outputs(engine, there.rows.x, there.types), there.types)
+    common_own = on_own if same else place.judged(engine.outputs(place.parameters, here.rows.x), here.types)
     corrected = prior.correct(on_own, counts, place.trained)
     if alarms is not None:
         alarms.add(here, {"common": common_own, "own": corrected})

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from wardround.drivers.store.rundir import to_json, write_atomic
 from wardround.federation import measure
-from wardround.federation.plan import Plan, Prepared, prepare, served
+from wardround.federation.plan import Plan, Prepared, prepare, served, type_limits
 from wardround.federation.server_state import Outcome
 from wardround.traffic.normal import to_arrays
-from wardround.training import bundle
+from wardround.training import bundle, limits
 
 
 def packed(
@@ -30,7 +30,10 @@ def packed(
         threshold=threshold,
         typical=outcome.errors[1:] / max(outcome.errors[0], 1.0) if outcome.errors.size else None,
         benign_scores=measure.benign_scores(outcome.measures),
-        arrays=to_arrays(prepared.normal, plan.kinds, outcome.measures[: plan.distances]) if plan.normal.fit else {},
+        arrays={
+            **(to_arrays(prepared.normal, plan.kinds, outcome.measures[: plan.distances]) if plan.normal.fit else {}),
+            **limits.to_arrays(type_limits(plan, outcome.measures), plan.kinds),
+        },
         notes=notes,
     )
 
