@@ -166,6 +166,9 @@ def _measured_models_are_shelved_and_vetted(sites: Sites) -> None:
         assert rows, (sites.folder / f"{ward}.out").read_text()[-2000:]
         assert sum(row[3] == "active" for row in rows) == 1
         assert {row[3] for row in rows} <= {"active", "retired", "refused"}
+    said = [log.read_text() for log in sites.folder.rglob("g0*/log.jsonl")]
+    assert len(said) == len(WARDS)
+    assert all("gateway.shelf" in text for text in said), "what became of a model stands in the gateway's log"
 
 
 def _the_watch_uses_what_is_in_service(sites: Sites) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,9 @@ def test_no_passphrase_token_or_database_password_in_a_repr(tmp_path: Path) -> N
         assert secret not in shown
 
 
+NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+
+
 def moved(name: str, after: str, at: str, why: str = "in 14 of 15 rejected cohorts") -> str:
     return json.dumps(
         {"time": at, "event": "TrustMoved", "round": 12, "peer": name, "before": "active", "after": after, "why": why}
@@ -114,7 +118,7 @@ def test_the_coordinators_suspicion_is_listed_and_followed_only_if_asked(tmp_pat
     log = tmp_path / "log.jsonl"
     log.write_text(json.dumps({"time": "x", "event": "RoundDone", "round": 1}) + "\n")
     assert say("registry", "suspects", str(log), *office) == "nothing is said about any gateway's trust"
-    late = "2099-01-01T00:00:00+00:00"
+    late = datetime.now(UTC).isoformat()  # after the enrolments above
     lines = [moved("icu", "probation", late), moved("er", "probation", late), moved("icu", "quarantined", late)]
     log.write_text("\n".join([*lines, moved("ghost", "quarantined", late)]))
     told = say("registry", "suspects", str(log), *office).splitlines()
@@ -145,25 +149,29 @@ def test_the_coordinators_suspicion_is_listed_and_followed_only_if_asked(tmp_pat
         "[]",
         "{}",
         '{"event": "TrustMoved"}',
-        moved("icu", "king", "2099-01-01T00:00:00+00:00"),
+        moved("icu", "king", "2026-01-01T00:00:00+00:00"),
         moved("icu", "probation", "yesterday"),
         moved("icu", "probation", "0001-01-01T00:00:00"),
-        moved(7, "probation", "2099-01-01T00:00:00+00:00"),  # type: ignore[arg-type]
+        moved("icu", "probation", "2026-01-01T00:10:00+00:00"),  # later than anybody's clock
+        moved(7, "probation", "2026-01-01T00:00:00+00:00"),  # type: ignore[arg-type]
         "[" * 100_000,
     ],
 )
 def test_what_is_no_coordinators_log_is_refused(line: str) -> None:
-    good = moved("icu", "probation", "2099-01-01T00:00:00+00:00")
+    good = moved("icu", "probation", "2026-01-01T00:04:00+00:00")  # clocks differ a little
+    assert trust_moves(good, NEW_YEAR)[0].peer == "icu"
     with pytest.raises(UsageError, match="line 2 is not of a coordinator's log"):
-        trust_moves(f"{good}\n{line}")
+        trust_moves(f"{good}\n{line}", NEW_YEAR)
 
 
 def test_what_the_log_says_reaches_a_terminal_as_plain_text() -> None:
-    (word,) = trust_moves(moved("icu\x1b[2J", "probation", "2099-01-01T00:00:00+00:00", "\x1b]0;x\x07 in\n14"))
+    (word,) = trust_moves(
+        moved("icu\x1b[2J", "probation", "2026-01-01T00:00:00+00:00", "\x1b]0;x\x07 in\n14"), NEW_YEAR
+    )
     assert (word.peer, word.why) == ("icu?[2J", "?]0;x? in 14")
 
 
 @given(st.text(max_size=200))
 def test_any_text_is_a_log_or_refused(text: str) -> None:
     with contextlib.suppress(UsageError):
-        trust_moves(text)
+        trust_moves(text, NEW_YEAR)

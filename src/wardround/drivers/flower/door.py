@@ -28,9 +28,7 @@ class Door:
     def __init__(self, guard: ServerGuard, talk: Talk, emit: Emit) -> None:
         self._guard, self._talk, self._emit = guard, talk, emit
         self._proved: dict[str, int] = {}
-        self._again: dict[
-            tuple[str, int], tuple[float, float]
-        ] = {}  # a failed claim: when it is heard again, its pause
+        self._again: dict[tuple[str, int], tuple[float, float]] = {}  # failed claims: when heard again, the pause
 
     def doubt(self, peers: Iterable[str]) -> None:
         """They did not answer as they should: they prove themselves again."""
@@ -41,6 +39,9 @@ class Door:
         """peer -> the node that proved to be it; ``claims``: peer -> nodes that say so."""
         live = self._guard.end.live
         self._proved = {p: n for p, n in self._proved.items() if n in claims.get(p, ()) and live(p)}
+        now = self._talk.clock.ticks()
+        # a node that is gone for longer than its pause is forgotten: what is remembered stays as small as what is claimed
+        self._again = {c: when for c, when in self._again.items() if c[1] in claims.get(c[0], ()) or now < when[0]}
         open_ = {p: self._due(p, nodes) for p, nodes in claims.items() if p not in self._proved}
         for wave in range(max(map(len, open_.values()), default=0)):
             asked = {p: nodes[wave] for p, nodes in open_.items() if wave < len(nodes) and p not in self._proved}

@@ -77,12 +77,13 @@ def join(asked: Join, emit: Emit) -> None:
     securing = Securing.of(
         federation, fingerprint(federation, names), names, asked.file.parent / federation.broker.keys, passphrase()
     )
-    parts = _parts(asked, federation, names, securing, emit)
+    told = _Told(emit)
+    parts = _parts(asked, federation, names, securing, told)
     states: list[State] = []
     try:
         states += [State(asked.state / owner) for owner in parts]
         with Ending(END_S) as ending:
-            asyncio.run(_Process(asked, federation, parts, states, emit).run(ending))
+            asyncio.run(_Process(asked, federation, parts, states, told).run(ending))
     finally:
         for state in states:
             state.close()
@@ -105,6 +106,19 @@ def _parts(
     if not found:
         raise UsageError(unknown(asked.name, federation, names))
     return found
+
+
+class _Told:
+    """What happens in this process: to whoever started it, and to the ``log`` as soon as there is a folder for it."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self.log: PatientLog | None = None
+
+    def __call__(self, event: Event) -> None:
+        self._emit(event)
+        if self.log is not None:
+            self.log(event)
 
 
 class _Gateway:
@@ -142,13 +156,13 @@ class _Process:
         federation: Federation,
         parts: Mapping[str, Part],
         states: Sequence[State],
-        emit: Emit,
+        told: _Told,
     ) -> None:
-        self._asked, self._federation, self._emit = asked, federation, emit
+        self._asked, self._federation, self._told = asked, federation, told
         path = asked.state / next(iter(parts)) / "log.jsonl"
-        self._log = PatientLog(path, path.stat().st_size if path.exists() else None)
+        self._log = told.log = PatientLog(path, path.stat().st_size if path.exists() else None)
         self._agents = [
-            Agent(self._spoke(part.name, owner, state), state, part.make, self._both, time.monotonic)
+            Agent(self._spoke(part.name, owner, state), state, part.make, self._told, time.monotonic)
             for (owner, part), state in zip(parts.items(), states, strict=True)
         ]
 
@@ -160,7 +174,7 @@ class _Process:
         """
         keys = self._asked.file.parent / self._federation.broker.keys
         end = device(keys, name, owner, signs(self._federation), passphrase())
-        return Spoke(owner, DeviceGuard(end, state.load("auth"), partial(state.save, "auth"), self._both))
+        return Spoke(owner, DeviceGuard(end, state.load("auth"), partial(state.save, "auth"), self._told))
 
     async def run(self, ending: Ending) -> None:
         leave = asyncio.Event()
@@ -176,7 +190,7 @@ class _Process:
         tasks: list[asyncio.Task[None]] = []
         try:
             if await self._opened(leave):
-                self._both(Note("gateway.joined", f"{self._asked.name} is connected"))
+                self._told(Note("gateway.joined", f"{self._asked.name} is connected"))
                 for agent in self._agents:
                     tasks.append(loop.create_task(agent.serve()))
                     tasks.append(loop.create_task(agent.beat(self._federation.gateway.heartbeat_s)))
@@ -204,7 +218,7 @@ class _Process:
             try:
                 opening.result()
             except LinkError as error:
-                self._both(Note("broker.away", f"{error}; again in {AGAIN_S:.0f} s"))
+                self._told(Note("broker.away", f"{error}; again in {AGAIN_S:.0f} s"))
                 await asyncio.sleep(AGAIN_S)
             else:
                 return True
@@ -227,7 +241,7 @@ class _Process:
         while self._busy() and time.monotonic() < end:  # noqa: ASYNC110 - the flag is read by status pages too
             await asyncio.sleep(0.05)
         await self._leaving()
-        self._both(Note("gateway.left", f"{self._asked.name} leaves"))
+        self._told(Note("gateway.left", f"{self._asked.name} leaves"))
 
     async def _leaving(self) -> None:
         for agent in self._agents:
@@ -238,10 +252,6 @@ class _Process:
 
     def _connected(self) -> bool:
         return all(agent.spoke.connected() for agent in self._agents)
-
-    def _both(self, event: Event) -> None:
-        self._emit(event)
-        self._log(event)
 
     def _health(self) -> Health | None:
         port = self._federation.gateway.http if self._asked.http is None else self._asked.http

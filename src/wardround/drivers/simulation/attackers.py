@@ -15,11 +15,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from wardround.aggregate.rules import Context, RuleState
-from wardround.arrays import F32
+from wardround.arrays import F32, I32, I64
 from wardround.attacks.attack import Attack, Target
+from wardround.drivers.world import ClientRows
 from wardround.federation.algorithms import EMPTY
 from wardround.federation.momentum import made, sent
-from wardround.federation.plan import Plan
+from wardround.federation.plan import Plan, Prepared
 from wardround.rng import stream
 from wardround.training.task import Rows, Trained
 
@@ -88,3 +89,20 @@ class Attackers:
 def _stack(updates: Sequence[F32]) -> F32:
     rows: F32 = np.stack(updates).astype(np.float32)
     return rows
+
+
+class HostileRows:
+    """What a hostile client sees of its own rows (federation.client.LocalData): poisoned where it trains."""
+
+    def __init__(self, rows: ClientRows, attackers: Attackers, index: int, round_: int) -> None:
+        self._rows, self._attackers, self._index, self._round = rows, attackers, index, round_
+
+    def raw(self) -> tuple[F32, I64]:
+        return self._rows.raw()
+
+    def typed(self, part: str) -> tuple[F32, I64, I32]:
+        return self._rows.typed(part)
+
+    def prepared(self, part: str, prepared: Prepared) -> Rows:
+        rows = self._rows.prepared(part, prepared)
+        return self._attackers.rows(self._index, rows, self._round) if part == "train" else rows

@@ -13,13 +13,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TypeVar, cast
 
-from wardround.arrays import F32, I32, I64
+from wardround.arrays import F32
 from wardround.auth.choice import NoAuth
 from wardround.compress import codec
 from wardround.config import Evaluation, Experiment, nearest
 from wardround.drivers.privacy import settle, spent
 from wardround.drivers.simulation import engines
-from wardround.drivers.simulation.attackers import Attackers, Seen
+from wardround.drivers.simulation.attackers import Attackers, HostileRows, Seen
 from wardround.drivers.simulation.authenticated import Asked, Authenticated, Tolls
 from wardround.drivers.simulation.liars import liars
 from wardround.drivers.simulation.secure import Called, SecureSum
@@ -36,7 +36,7 @@ from wardround.federation.plan import Plan, Prepared, watchful
 from wardround.federation.server import Phase, Server
 from wardround.federation.step import Send
 from wardround.rng import stream
-from wardround.training.task import Engine, Job, Rows, Trained
+from wardround.training.task import Engine, Job, Trained
 from wardround.wire import decode, encode, message
 
 PATIENCE_S = 60.0
@@ -354,23 +354,6 @@ class Federation:
         if self.attackers is None or index not in self.attackers.hostile:
             return rows
         return HostileRows(rows, self.attackers, index, self._training_round())
-
-
-class HostileRows:
-    """What a hostile client sees of its own rows (federation.client.LocalData): poisoned where it trains."""
-
-    def __init__(self, rows: ClientRows, attackers: Attackers, index: int, round_: int) -> None:
-        self._rows, self._attackers, self._index, self._round = rows, attackers, index, round_
-
-    def raw(self) -> tuple[F32, I64]:
-        return self._rows.raw()
-
-    def typed(self, part: str) -> tuple[F32, I64, I32]:
-        return self._rows.typed(part)
-
-    def prepared(self, part: str, prepared: Prepared) -> Rows:
-        rows = self._rows.prepared(part, prepared)
-        return self._attackers.rows(self._index, rows, self._round) if part == "train" else rows
 
 
 def late_clients(names: Sequence[str], wanted: Evaluation, seed: int) -> frozenset[int]:

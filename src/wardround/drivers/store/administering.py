@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -121,7 +122,7 @@ class Office:
         Raises:
             UsageError: not a log of the coordinator.
         """
-        moved = trust_moves(log)
+        moved = trust_moves(log, time.time())
         with self._open(keys=quarantine) as registry:
             known = {device.name: device for device in registry.devices()}  # the last enrolment of a name counts
             changed = False

@@ -15,6 +15,9 @@ from wardround.auth.trust import State
 from wardround.errors import UsageError
 from wardround.events import TrustMoved
 
+AHEAD_S = (
+    300.0  # a line may be dated so much later than the registrar's clock; what is later would outdate every decision
+)
 _LONGEST = 400  # characters of a reason that are kept: they go into the audit log
 
 
@@ -29,11 +32,13 @@ class Suspicion:
     at: float
 
 
-def trust_moves(log: str) -> Sequence[Suspicion]:
+def trust_moves(log: str, now: float) -> Sequence[Suspicion]:
     """The last word on each gateway in the JSON lines of a coordinator's log, in the order of these last words.
 
+    ``now``: seconds since 1970.
+
     Raises:
-        UsageError: a line is not one of such a log's (it is named).
+        UsageError: a line is not one of such a log's, or is dated in the future (it is named).
     """
     found: dict[str, Suspicion] = {}
     for number, line in enumerate(log.splitlines(), 1):
@@ -44,6 +49,8 @@ def trust_moves(log: str) -> Sequence[Suspicion]:
             if entry["event"] != TrustMoved.__name__:
                 continue
             word = _suspicion(entry)
+            if word.at > now + AHEAD_S:
+                raise ValueError(f"dated {entry['time']}, later than this machine's clock")
         except (ValueError, KeyError, TypeError, RecursionError, OverflowError, OSError) as error:
             raise UsageError(f"line {number} is not of a coordinator's log.jsonl: {error}") from error
         found.pop(word.peer, None)
