@@ -212,7 +212,7 @@ def _honest(found: dict[str, Found]) -> list[str]:
         return []
     lines = [
         "### Nobody lies: who is suspected all the same\n",
-        "As above, 100 honest clients each. Seeds 11 to 14 were never looked at while thresholds were chosen ([0707](design/0707-long-tails.md)); 1 to 3 were.\n",
+        "As above, 100 honest clients each. Seeds 11 to 14 were never looked at while thresholds were chosen ([0708](design/0708-long-tails.md)); 1 to 3 were.\n",
         "| Dirichlet | cohort | seeds | clients in all | expelled | doubted for a while |",
         "|---|---|---|---|---|---|",
     ]

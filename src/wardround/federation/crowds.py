@@ -4,7 +4,7 @@ A mixture of two normal distributions with one covariance, by expectation maximi
 normal, or with the long tails of Student's t, whichever explains the scores better. All starts take their steps together; one
 that has settled or leads to no minority steps no more. The smaller crowd is the suspect one, on whichever side it lies: who
 lies may pull against the others or far ahead of them. A few odd, honest clients are one crowd's tail, and those there are
-wherever clients differ much (docs/design/0707).
+wherever clients differ much (docs/design/0708).
 
 Laws (tests/federation): the order of the clients and the units of the scores do not matter; one crowd gives no evidence, long
 tails or not.
