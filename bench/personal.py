@@ -111,6 +111,7 @@ UNLABELLED = {
     "prior none": NONE,
     "prior window": ("prior={use='window'}",),
     "prior calm": ("prior={use='calm', most=0.03}",),
+    "unknown words": (*NONE, *WORDS),
     "SCAFFOLD": (*NONE, *DRIFT),
     "SCAFFOLD + unknown words": (*NONE, *DRIFT, *WORDS),
     "SCAFFOLD + unknown words, prior calm": ("prior={use='calm', most=0.03}", *DRIFT, *WORDS),

@@ -9,7 +9,7 @@ import pytest
 from simulated import TINY, metrics, simulate  # type: ignore[import-not-found]
 
 from wardround.config import parse
-from wardround.drivers.simulation.personal import FalseAlarms, Traffic
+from wardround.drivers.simulation.personal import COUNTED, FalseAlarms, Traffic
 from wardround.drivers.sources.hospital import Hospital
 from wardround.drivers.sources.hospital_profiles import DEVICES
 from wardround.drivers.strategies import full
@@ -53,7 +53,7 @@ def test_each_device_type_gets_a_head_of_its_own_and_false_alarms_are_told_by_ty
 
 
 def test_false_alarms_are_benign_rows_called_an_attack() -> None:
-    counts = {key: np.zeros(3, dtype=np.int64) for key in ("rows", "common", "own")}
+    counts = {key: np.zeros(3, dtype=np.int64) for key in COUNTED}
     alarms = FalseAlarms(("pump", "monitor", "tablet"), 0, counts)
     rows = Rows(np.zeros((5, 2), np.float32), np.array([0, 0, 0, 1, 0]))
     calm, loud = (
@@ -62,8 +62,8 @@ def test_false_alarms_are_benign_rows_called_an_attack() -> None:
     )
     alarms.add(Traffic(rows, np.array([0, 0, 1, 1, -1], np.int32)), {"common": loud, "own": calm})
     assert alarms.table() == [
-        {"name": "pump", "rows": 2, "common": 1.0, "own": 0.0},
-        {"name": "monitor", "rows": 1, "common": 1.0, "own": 0.0},
+        {"name": "pump", "rows": 2, "common": 1.0, "own": 0.0, "attacks": 0, "found": 0},
+        {"name": "monitor", "rows": 1, "common": 1.0, "own": 0.0, "attacks": 1, "found": 0},
     ]
 
 

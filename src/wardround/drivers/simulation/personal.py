@@ -29,6 +29,7 @@ from wardround.training.typed import Own
 
 SHOTS = (0, 10, 30, 100, 300, 1000)
 """Rows that a client which joins late has labelled, for the few-shot curve."""
+COUNTED = ("rows", "common", "own", "attacks", "found")
 LATE_ROUNDS = 10
 """Rounds of its strategy that such a client runs by itself, with the common model held."""
 
@@ -165,18 +166,19 @@ def few_shot(place: Place, late: Sequence[int]) -> list[dict[str, Any]]:
 def _unlabelled(place: Place, everybody: tuple[Traffic, F32]) -> dict[str, float | None]:
     """The test rows as traffic of one site that has no labels at all: what the prior correction makes of them in their order
     (only ``window`` and ``calm`` can do anything without counts). With a site left out of training this is the site's own view.
-    ``calm`` takes the first benign rows for its calm window; the others are judged.
+    ``calm`` takes the first benign rows for its calm window; the others are judged. ``as_is``: the same rows uncorrected.
     """
     (traffic, common), prior = everybody, place.federation.experiment.prior
     nothing, benign = np.zeros(place.federation.plan.classes), place.federation.plan.labels.benign
-    corrected = (traffic.rows, prior.correct(common, nothing, place.trained))
+    corrected, plain = (traffic.rows, prior.correct(common, nothing, place.trained)), (traffic.rows, common)
     if isinstance(prior, CalmPrior) and benign is not None:
         window = np.flatnonzero(traffic.rows.y == benign)[: prior.rows]
         rest = np.delete(np.arange(len(traffic.rows)), window)
         rows = Rows(traffic.rows.x[rest], traffic.rows.y[rest])
-        corrected = (rows, prior.moved(common[window], common[rest], benign))
-    found = _numbers(corrected, corrected, nothing)
-    return {key: found[key] for key in ("accuracy", "macro_f1")}
+        corrected, plain = (rows, prior.moved(common[window], common[rest], benign)), (rows, common[rest])
+    found, as_is = _numbers(corrected, corrected, nothing), _numbers(plain, plain, nothing)
+    keys = ("accuracy", "macro_f1")
+    return {key: found[key] for key in keys} | {f"{key}_as_is": as_is[key] for key in keys}
 
 
 def _joined(place: Place, client: int, index: I64) -> Own:
@@ -256,7 +258,7 @@ def _trained_on(place: Place, strategy: Finetune, asking: Sequence[_Asking]) -> 
 
 @dataclass(eq=False)
 class FalseAlarms:
-    """Benign test rows of the clients, and how many of them each kind of model calls an attack, by type of device."""
+    """Benign test rows of the clients and attacks, and how many of them each kind of model calls an attack, by type of device."""
 
     names: tuple[str, ...]
     benign: int | None
@@ -266,7 +268,7 @@ class FalseAlarms:
     def of(cls, federation: Federation) -> FalseAlarms:
         """Nothing counted yet."""
         names = federation.world.table.device_types
-        counts = {key: np.zeros(len(names), dtype=np.int64) for key in ("rows", "common", "own")}
+        counts = {key: np.zeros(len(names), dtype=np.int64) for key in COUNTED}
         return cls(names, federation.plan.labels.benign, counts)
 
     def add(self, traffic: Traffic, logits: dict[str, F32]) -> None:
@@ -274,16 +276,22 @@ class FalseAlarms:
         if self.benign is None or not self.names:
             return
         calm = (traffic.rows.y == self.benign) & (traffic.types >= 0)
-        said = {"rows": calm, **{kind: calm & (z.argmax(1) != self.benign) for kind, z in logits.items()}}
+        hit = (traffic.rows.y != self.benign) & (traffic.types >= 0)
+        alarms = {kind: z.argmax(1) != self.benign for kind, z in logits.items()}
+        said = {"rows": calm, **{kind: calm & rows for kind, rows in alarms.items()}}
+        said |= {"attacks": hit, "found": hit & alarms["own"]}
         for key, rows in said.items():
             self.counts[key] += np.bincount(traffic.types[rows], minlength=len(self.names))
 
     def table(self) -> list[dict[str, Any]]:
-        """metrics.json, ``personal.device_types``: name, benign rows, false-positive rate of both models."""
+        """metrics.json, ``personal.device_types``: name, benign rows, false-positive rate of both models, attacks, and how many
+        of them the own models found.
+        """
+        by_name = ({key: int(self.counts[key][k]) for key in COUNTED} for k in range(len(self.names)))
         return [
-            {"name": name, "rows": int(rows), "common": int(common) / int(rows), "own": int(own) / int(rows)}
-            for name, rows, common, own in zip(self.names, *self.counts.values(), strict=True)
-            if rows
+            {"name": name, **n, "common": n["common"] / n["rows"], "own": n["own"] / n["rows"]}
+            for name, n in zip(self.names, by_name, strict=True)
+            if n["rows"]
         ]
 
 
