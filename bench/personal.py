@@ -116,7 +116,7 @@ UNLABELLED = {
     "SCAFFOLD + unknown words": (*NONE, *DRIFT, *WORDS),
     "SCAFFOLD + unknown words, prior calm": ("prior={use='calm', most=0.03}", *DRIFT, *WORDS),
 }
-"""What a site without labels can have. SCAFFOLD was chosen among 25 settings of training on the other eight sites, seeds 11 and 12
+"""What a site without labels can have. SCAFFOLD was chosen among 27 settings of training on the other eight sites, seeds 11 and 12
 (docs/design/0905), which no figure here uses.
 """
 LATE = {
