@@ -40,6 +40,13 @@ class Layout:
         """Number of parameters d."""
         return sum(self.sizes)
 
+    def times(self, count: int) -> Layout:
+        """``count`` such models one after the other; the layout itself for one."""
+        if count == 1:
+            return self
+        names = tuple(f"{number}/{name}" for number in range(1, count + 1) for name in self.names)
+        return Layout(names, self.shapes * count)
+
 
 def views(layout: Layout, vector: F32) -> dict[str, F32]:
     """Named views into ``vector`` [d], or into a stack [m, d] with the leading axis kept.

@@ -164,9 +164,10 @@ def _check_asynchronous(experiment: Experiment, where: str) -> None:
 def _check_clusters(experiment: Experiment, where: str) -> None:
     if clusters.models_of(experiment.algorithm) == 1:
         return
-    if experiment.compress != Compress():
+    if experiment.compress != Compress() and getattr(experiment.algorithm, "by_type", False):
         raise ConfigError(
-            f"{where}: [algorithm] {experiment.algorithm.name} has several models in one vector: [compress] cannot cut it"
+            f"{where}: [algorithm] {experiment.algorithm.name} sends a body once and heads apart, while its models are announced "
+            f"whole: [compress] has one layout for both and cannot cut it; ifca, soft and histograms can be cut"
         )
     if experiment.rule.needs or experiment.model.unsupervised:
         raise ConfigError(

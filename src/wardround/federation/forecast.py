@@ -19,6 +19,7 @@ from wardround.compress.explain import titles
 from wardround.federation import coding, pipeline
 from wardround.federation.algorithms import EMPTY
 from wardround.federation.coding import Coder
+from wardround.federation.clusters import models_of
 from wardround.federation.messages import Answer, AskTraining
 from wardround.federation.plan import Plan, Prepared
 from wardround.secagg import planner
@@ -55,7 +56,8 @@ def lines(plan: Plan, prepared: Prepared, sums: Sums) -> list[Line]:
     Raises:
         ConfigError: no secure sum fits.
     """
-    d = prepared.layout.size
+    layout = prepared.layout.times(models_of(plan.algorithm))
+    d = layout.size
     dense_up, dense_down = _dense_up(plan, d), _dense_down(plan, d)
     found = [Line(f"up, dense: {d} values of float32", Size.exactly(dense_up))]
     if sums.lattice is not None:
@@ -71,7 +73,7 @@ def lines(plan: Plan, prepared: Prepared, sums: Sums) -> list[Line]:
         chain = coder.track.down
         frame = _dense_down(plan, d) - 4 * d + _DIFFERENCES
         snapshot = _snapshot(coder, plan, d)
-        size = chain.size(prepared.layout) + Size.exactly(frame)
+        size = chain.size(layout) + Size.exactly(frame)
         if size.most - frame >= 4 * d:  # nothing is saved: the whole model is sent instead
             size = Size.exactly(snapshot)
         found.append(Line(f"down: {titles(_codecs(plan, coder))}", size, _saved(size, dense_down)))
@@ -130,7 +132,7 @@ def _snapshot(coder: Coder, plan: Plan, d: int) -> int:
 
 
 def _up(plan: Plan, bought: Bought, prepared: Prepared, sums: Sums, dense: int) -> Line:
-    layout, what = prepared.layout, f"up: {titles(bought.codecs)}"
+    layout, what = prepared.layout.times(models_of(plan.algorithm)), f"up: {titles(bought.codecs)}"
     parts = plan.algorithm.parts(layout.size)
     coded, raw = (sum(p.size == layout.size for p in parts), sum(p.size for p in parts if p.size != layout.size))
     if sums.lattice is not None:

@@ -14,6 +14,7 @@ from wardround.arrays import F32, F64, I64, Bool
 from wardround.compress.budget import Ring
 from wardround.compress.table import Compress
 from wardround.federation.algorithms import Algorithm
+from wardround.federation.clusters import models_of
 from wardround.federation.coding import Coder
 from wardround.federation.privacy import Privacy
 from wardround.federation.staleness import Asynchronous
@@ -193,12 +194,14 @@ def type_limits(plan: Plan, measures: F64) -> F32:
 
 
 def coder(plan: Plan, layout: Layout) -> Coder | None:
-    """The codecs for a model of ``layout``; None: whole float32 vectors travel.
+    """The codecs for a model of ``layout``, or for several in one vector; None: whole float32 vectors travel.
 
     Raises:
         ValueError: a budget is too small for this model.
     """
-    return None if plan.compress == Compress() else Coder(plan.compress, plan.identity, layout, plan.ring)
+    if plan.compress == Compress():
+        return None
+    return Coder(plan.compress, plan.identity, layout.times(models_of(plan.algorithm)), plan.ring)
 
 
 def class_weights(plan: Plan, counts: F64) -> F32 | None:

@@ -151,3 +151,41 @@ def test_a_budget_is_kept_by_every_class(tmp_path: Path) -> None:
     assert 0 < slow < len(clients)
     most = slow * (40 + frame) + (len(clients) - slow) * (300 + frame)
     assert all(most / 4 < up <= most for up, _ in sent(run))
+
+
+CLUSTERS = ("data.wards=8", "rounds.count=4")
+LOSSLESS = ("compress.up=[{use='float32'}]", "compress.down=[{use='float32'}]")
+
+
+@pytest.mark.parametrize("use", ["ifca", "soft", "histograms"])
+def test_several_models_in_one_vector_pass_a_codec(tmp_path: Path, use: str) -> None:
+    algorithm = f"algorithm={{use='{use}', clusters=2}}"
+    plain = metrics(simulate(tmp_path / "plain", *CLUSTERS, algorithm))
+    same = metrics(simulate(tmp_path / "same", *CLUSTERS, algorithm, *LOSSLESS))
+    assert same["models"]["federated"] == plain["models"]["federated"], "what loses nothing changes nothing"
+    assert same["personal"]["clients"] == plain["personal"]["clients"]
+    thin = (
+        "compress.up=[{use='top-k', share=0.2}, {use='int'}]",
+        "compress.down=[{use='top-k', share=0.2}, {use='int'}]",
+    )
+    cut = metrics(simulate(tmp_path / "cut", *CLUSTERS, algorithm, *thin))
+    assert cut["bytes"]["up_per_client"] < 0.5 * same["bytes"]["up_per_client"]
+
+
+def test_clusters_pass_a_codec_and_the_lattice_together(tmp_path: Path) -> None:
+    sets = (*CLUSTERS, "secagg={use='lattice', minimum=3}", "auth={use='none'}", "algorithm={use='ifca', clusters=2}")
+    thin = (
+        "compress.up=[{use='importance', share=0.3, cap=3.0}]",
+        "compress.down=[{use='top-k', share=0.2}, {use='int'}]",
+    )
+    found = metrics(simulate(tmp_path, *sets, *thin))
+    assert found["models"]["federated"]["overall"]["accuracy"] > 0.3
+    assert (
+        found["model"]["parameters"]
+        == 2 * metrics(simulate(tmp_path / "one", "data.wards=8", "rounds.count=1"))["model"]["parameters"]
+    )
+
+
+def test_heads_by_type_are_not_cut(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="heads apart"):
+        simulate(tmp_path, "algorithm={use='type-heads', clusters=2}", *LOSSLESS)

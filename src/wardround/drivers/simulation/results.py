@@ -20,6 +20,7 @@ from wardround.drivers.store.result import packed
 from wardround.drivers.store.rundir import RunDir
 from wardround.events import Event
 from wardround.federation import forecast
+from wardround.federation.clusters import models_of
 from wardround.traffic.partition import label_histograms, label_skew
 from wardround.training import bundle
 
@@ -119,7 +120,7 @@ def _dense(federation: Federation) -> dict[str, int]:
     prepared = federation.server.prepared
     if prepared is None or prepared.coder is None:
         return {}
-    up, down = forecast.dense(federation.plan, prepared.layout.size)
+    up, down = forecast.dense(federation.plan, prepared.layout.size * models_of(federation.plan.algorithm))
     return {"dense_up": up, "dense_down": down, "dense_setup": 8 * federation.plan.statistics}
 
 
