@@ -18,8 +18,8 @@ from wardround.compress.downlink import Differences
 from wardround.compress.explain import titles
 from wardround.federation import coding, pipeline
 from wardround.federation.algorithms import EMPTY
-from wardround.federation.coding import Coder
 from wardround.federation.clusters import models_of
+from wardround.federation.coding import Coder
 from wardround.federation.messages import Answer, AskTraining
 from wardround.federation.plan import Plan, Prepared
 from wardround.secagg import planner
