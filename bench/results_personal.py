@@ -289,7 +289,7 @@ fall by about half, macro-F1 stays within its spread, and what is lost, attacks 
 
 **IoT-23 without 34-1, and no labels of the site.** The ranking is good, but in logits both kinds of rows lie on one side of the threshold, and EM over unlabelled rows does not move such sure posteriors. Two causes lie in the rows ([0905](design/0905-a-threshold-without-labels.md)): 1,608 of 4,002 attacks are IRC
 connections, a word that no other capture has, so the model does not see it; 2,389 are lone SYNs, which four captures call attacks and 42-1 calls benign, and FedAvg settles that by chance. `unknown_words` answers the first and SCAFFOLD the second. SCAFFOLD was chosen among 27 settings on the *other eight* captures with seeds 11 and 12; `unknown_words`
-has no constant, but its idea came from looking at 34-1's rows. `unknown_words` costs the other eight captures next to nothing in any seed (two benign rows of 5-1). SCAFFOLD gains on average and is not free of harm: in one seed of three it puts the ICMP rows of the small benign capture 7-1 on the wrong side. `calm` is bounded now; its
+has no constant, but its idea came from looking at 34-1's rows. `unknown_words` costs the other eight captures next to nothing in any seed (at worst .4 points, rare connection states of 5-1). SCAFFOLD gains on average and is not free of harm: in one seed of three it puts the ICMP rows of the small benign capture 7-1 on the wrong side. `calm` is bounded now; its
 first version ruined 20-1 in one seed.
 42-1 left out stays lost under all methods: its labels contradict the others'. Capture 34-1 with 10 labelled rows of its own is the few-shot curve above.
 """
