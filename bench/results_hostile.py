@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hostile_cells import COHORTS, ORDER, SHARES, Found, default, of, rows_of, title, unattacked
+from bench.hostile_cells import COHORTS, ORDER, SHARES, Found, default, of, rows_of, title, unattacked
 
 
 def page(found: Found) -> str:

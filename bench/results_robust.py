@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hostile_cells import (
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+from bench.hostile_cells import (
     ATTACKS,
     COHORTS,
     ORDER,
@@ -27,7 +30,6 @@ from hostile_cells import (
     unattacked,
 )
 
-ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "pictures"
 ALLOWED = {1: 3.0, 5: 4.0}  # points below the unattacked mean, the targets at 20 % hostile
 CALM = 1.0  # points that may be lost when nobody attacks

@@ -24,6 +24,7 @@ from bench import (
     results_robust,
     results_secure,
     results_sites,
+    results_together,
     results_transport,
 )
 
@@ -388,6 +389,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "codecs": results_codecs.section,
     "gateway_memory": results_codecs.memory,
     "robust": results_robust.section,
+    "together": results_together.section,
     "rules": results_robust.rules,
     "personal": results_personal.section,
 }
