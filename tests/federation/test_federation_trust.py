@@ -11,6 +11,7 @@ from wardround.federation.trust import (
     Round,
     TrustState,
     Watch,
+    asked,
     begin,
     membership,
     overrule,
@@ -132,6 +133,12 @@ def test_trust_survives_the_checkpoint() -> None:
     assert back.standings == state.standings
     assert len(back.seen) == 9
     np.testing.assert_array_equal(back.rejected, state.rejected)
+
+
+@pytest.mark.parametrize(("clients", "needed"), [(10, 10.0), (20, 12.5), (40, 25.0), (2000, 25.0)])
+def test_few_clients_are_asked_for_less_evidence(clients: int, needed: float) -> None:
+    assert asked(Watch(), clients) == needed
+    assert asked(Watch(evidence=4.0), clients) == min(4.0, needed), "never more than the file asks for"
 
 
 @pytest.mark.parametrize("wrong", [{"window": 1}, {"certain": 0.5}, {"apart": 0.0}, {"evidence": -1.0}])

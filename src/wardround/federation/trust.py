@@ -26,6 +26,7 @@ from wardround.wire import message
 
 SOURCE = "group-testing"
 MOST_CLIENTS = 2000  # the regression solves for all clients at once: a matrix of that size squared
+FULL, LEAST = 40, 10.0  # clients that can show all the evidence; what is asked of however few (docs/design/0708)
 GOOD, BAD = 0.25, 3.0  # evidence of a round in which a client is cleared, or found in the worse crowd
 
 
@@ -40,7 +41,7 @@ class Watch(TrustPolicy):
         window: rounds that are looked at together.
         apart: how many spreads the two crowds must stand apart before anybody is called hostile.
         evidence: how much better two crowds must explain a score than one (twice the log likelihood ratio); twice as much for
-            several scores at once.
+            several scores at once. Fewer than 40 clients cannot show so much: of them it is asked in proportion, but 10 at least.
         certain: posterior from which a client counts as found.
         prior_good, prior_bad: weights every client begins with; large numbers make the score slow.
         forget: share of the evidence (beyond the prior) that is forgotten with each verdict.
@@ -189,12 +190,13 @@ def _found(watch: Watch, seen: Sequence[Observation], clients: int) -> Found:
     """
     size = max(1.0, clients_per_row(seen[-1]))
     known = rounds_in(seen, clients) >= min(3, len(seen))
+    needed = asked(watch, int(known.sum()))
     best: tuple[float, Crowds, tuple[int, ...]] | None = None
     if known.sum() >= 4 and len(seen) > size:  # fewer rounds than a cohort has members cannot tell them apart
         values = estimate(seen, clients)[known]
         for view in VIEWS:
             two = crowds(values[:, view])
-            clear = two.evidence / (watch.evidence * (1 if len(view) == 1 else 2))
+            clear = two.evidence / (needed * (1 if len(view) == 1 else 2))
             if two.apart >= watch.apart and clear >= 1 and (best is None or clear > best[0]):
                 best = (clear, two, view)
     posterior, towards = np.zeros(clients), np.zeros(len(FEATURES))
@@ -206,6 +208,11 @@ def _found(watch: Watch, seen: Sequence[Observation], clients: int) -> Found:
     clean = float(np.median(seen[-1].scores @ towards)) - _expected_lift(posterior, two, size)
     named = " and ".join(FEATURES[at] for at in view)
     return Found(posterior, known, named, towards, clean + two.lift / size / 2, decided=True)
+
+
+def asked(watch: Watch, clients: int) -> float:
+    """The evidence for two crowds that is asked of so many ``clients``."""
+    return min(watch.evidence, max(LEAST, watch.evidence * clients / FULL))
 
 
 def _expected_lift(posterior: F64, two: Crowds, size: float) -> float:

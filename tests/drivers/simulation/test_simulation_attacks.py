@@ -121,7 +121,6 @@ def test_trust_finds_liars_in_the_round_and_stops_inviting_them(tmp_path: Path) 
         "rule.use=fltrust",
         "root.size=80",
         "trust.watch=true",
-        "trust.evidence=10.0",
         "attack.use=sign-flip",
         "attack.fraction=0.2",
         "attack.scale=3.0",
