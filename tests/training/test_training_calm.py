@@ -65,6 +65,23 @@ def test_no_moved_threshold_alarms_on_more_of_the_window_than_allowed() -> None:
         assert (calm > at).mean() <= 0.05
 
 
+@pytest.mark.parametrize("benign", [0, 1])
+def test_rows_that_are_alike_stay_on_one_side_of_a_moved_threshold(benign: int) -> None:
+    moved, asked = 0, CalmPrior()
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        kinds = rng.normal(0, 8, (12, 2)).astype(np.float32)  # twelve kinds of rows, the last six are attacks
+        kinds[:, benign] += np.where(np.arange(12) < 6, 20, 8).astype(np.float32)
+        calm, seen = kinds[rng.integers(0, 6, 100)], kinds[rng.integers(0, 12, 2000)]
+        at = threshold(scores(calm, benign), scores(seen, benign), asked)
+        found = asked.moved(calm, seen, benign).argmax(1) != benign
+        if at is not None:
+            moved += 1
+            assert np.array_equal(found, scores(seen, benign) > at)
+            assert (scores(calm, benign) > at).mean() <= asked.most
+    assert moved > 10
+
+
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(st.integers(0, 10**6), st.integers(0, 60), st.integers(0, 60), st.integers(2, 5), st.floats(-50, 50, width=32))
 def test_moved_logits_differ_in_the_benign_class_alone_and_by_one_number(

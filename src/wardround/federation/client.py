@@ -39,7 +39,7 @@ from wardround.federation.messages import (
     Model,
     Reply,
 )
-from wardround.federation.plan import Plan, Prepared, label_offset, prepare
+from wardround.federation.plan import Plan, Prepared, label_offset, prepare, watchful
 from wardround.rng import stream
 from wardround.training.exposure import expose
 from wardround.training.task import Engine, Job, Rows, Trained
@@ -171,6 +171,8 @@ class Client:
             known = data.typed("train") if self._plan.normal.fit or self._plan.limits.even else data.raw()
             return self._answer(pipeline.statistics(self._plan, ask.exchange, *known))
         whole, prepared = self._prepare(ask)
+        if engine is not None:
+            engine = watchful(self._plan, prepared, engine)
         if clusters.models_of(self._plan.algorithm) > 1:
             whole = self._choose(whole, data, prepared, engine)
         if isinstance(whole, AskTraining):

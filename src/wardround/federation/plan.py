@@ -180,8 +180,8 @@ def served(plan: Plan, prepared: Prepared, parameters: F32) -> tuple[Model, F32]
 
 
 def watchful(plan: Plan, prepared: Prepared, engine: Engine) -> Engine:
-    """``engine`` as the plan's models are judged: with the alarm for unknown words where the plan has one."""
-    if plan.training.unknown_words == "ignore" or plan.labels.benign is None:
+    """``engine`` as the plan's models are judged: with the alarm for unknown words where the plan has one (once)."""
+    if plan.training.unknown_words == "ignore" or plan.labels.benign is None or isinstance(engine, unknown.Watchful):
         return engine
     return unknown.Watchful(engine, prepared.preprocessor.categories(), plan.labels.benign)
 

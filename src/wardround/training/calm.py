@@ -93,7 +93,10 @@ def attacks_share(calm: F64, seen: F64, asked: CalmPrior) -> float:
 
 
 def threshold(calm: F64, seen: F64, asked: CalmPrior) -> float | None:
-    """The score above which a row is an attack, always below the model's own 0; None: keep that."""
+    """What an attack's score lies above, always below the model's own 0; None: keep that.
+
+    It lies half way from one score to the next, so that rows that are alike stay on one side however logits are rounded.
+    """
     share = attacks_share(calm, seen, asked)
     if share <= asked.least:
         return None
@@ -104,8 +107,9 @@ def threshold(calm: F64, seen: F64, asked: CalmPrior) -> float | None:
     recall = np.clip((1 - below - (1 - share) * false) / share, 0, 1)
     hit, miss, wrong, quiet = share * recall, share * (1 - recall), (1 - share) * false, (1 - share) * normal
     f1 = 2 * hit / (2 * hit + wrong + miss + _TINY) + 2 * quiet / (2 * quiet + wrong + miss + _TINY)
-    at = float(grid[f1.argmax()])
-    return at if at < 0 else None
+    best = int(f1.argmax())
+    at, beyond = float(grid[best]), float(grid[best + 1 :].min(initial=0.0))
+    return (at + beyond) / 2 if at < 0 else None
 
 
 def _judged(calm: F64, asked: CalmPrior) -> int:
