@@ -63,27 +63,9 @@ def plan(experiment: Experiment, table: Table) -> Plan:
     """What server and clients agree on before the first message.
 
     Raises:
-        ConfigError: the model (or exposure) knows normal and attack alone, and the labels say more than that.
+        ConfigError: the data lacks what the experiment asks for.
     """
-    if experiment.model.unsupervised and (table.labels.benign is None or len(table.labels.names) != 2):
-        raise ConfigError(
-            f"[model] {experiment.model.name} tells attacks from normal traffic, the labels are "
-            f'{", ".join(table.labels.names)}: set [data] labels = "binary"'
-        )
-    if experiment.training.exposure and (table.labels.benign is None or len(table.labels.names) != 2):
-        raise ConfigError(
-            "[training] exposure invents attacks of no class, the labels are "
-            f'{", ".join(table.labels.names)}: set [data] labels = "binary", or exposure = 0'
-        )
-    if experiment.training.unknown_words == "attack":
-        _watch_words(experiment, table)
-    if experiment.types.even:
-        _even_types(experiment, table)
-    for strategy, instead in ((experiment.personal, "finetune"), (experiment.algorithm, "fedavg")):
-        if isinstance(strategy, Typed | TypeHeads) and not table.device_types:
-            raise ConfigError(
-                f"{strategy.name} parts rows by the type of their device, which this data does not say: use {instead}"
-            )
+    _check_data(experiment, table)
     r, account = experiment.rounds, settle(experiment)
     return Plan(
         schema=table.schema,
@@ -121,6 +103,33 @@ def protection(experiment: Experiment) -> Lattice | PairwiseSum | None:
     if isinstance(choice, Lattice) and account is not None and account.privacy.mechanism != "none":
         return private(choice, Private(account.privacy.mechanism, account.multiplier, account.privacy.hostile))
     return None if isinstance(choice, PlainSum) else choice
+
+
+def _check_data(experiment: Experiment, table: Table) -> None:
+    """Does the data have the labels, types and words that the experiment's parts need?
+
+    Raises:
+        ConfigError: it has not; the text says what to set.
+    """
+    if experiment.model.unsupervised and (table.labels.benign is None or len(table.labels.names) != 2):
+        raise ConfigError(
+            f"[model] {experiment.model.name} tells attacks from normal traffic, the labels are "
+            f'{", ".join(table.labels.names)}: set [data] labels = "binary"'
+        )
+    if experiment.training.exposure and (table.labels.benign is None or len(table.labels.names) != 2):
+        raise ConfigError(
+            "[training] exposure invents attacks of no class, the labels are "
+            f'{", ".join(table.labels.names)}: set [data] labels = "binary", or exposure = 0'
+        )
+    if experiment.training.unknown_words == "attack":
+        _watch_words(experiment, table)
+    if experiment.types.even:
+        _even_types(experiment, table)
+    for strategy, instead in ((experiment.personal, "finetune"), (experiment.algorithm, "fedavg")):
+        if isinstance(strategy, Typed | TypeHeads) and not table.device_types:
+            raise ConfigError(
+                f"{strategy.name} parts rows by the type of their device, which this data does not say: use {instead}"
+            )
 
 
 def _even_types(experiment: Experiment, table: Table) -> None:

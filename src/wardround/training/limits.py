@@ -10,8 +10,8 @@ counts are whole numbers, so they travel in the exact segment of a secure sum. A
 alarms.
 
 Laws: counts of parts add up to the counts of the whole; a limit is 0 or more, and 0 for a type that alarms no more than all;
-on the rows that were counted no type of enough rows alarms more often than all do without limits; the likeliest attack stays
-the likeliest.
+on the rows that were counted no type of enough rows alarms more often than all do without limits, but for margins beyond
+``HI``, which is the highest limit; the likeliest attack stays the likeliest.
 What it costs: attacks on devices of that type that the model was less sure of.
 What it does not do: budgets (detect/thresholds.py).
 """

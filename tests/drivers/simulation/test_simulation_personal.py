@@ -141,13 +141,14 @@ def test_a_noisy_type_is_quietened_and_no_type_alarms_more(tmp_path: Path) -> No
 
 
 def test_limits_of_types_are_the_same_under_a_secure_sum_and_respect_its_least_set(tmp_path: Path) -> None:
-    found = {}
-    for name, more in (("plain", "secagg={use='plain'}"), ("lattice", "secagg={use='lattice', minimum=3}")):
-        sets = ("types.even=true", "types.strength=5", "auth={use='none'}", "training.learning_rate=0.3")
-        run = simulate(tmp_path / name, more, *sets)
-        found[name] = metrics(run)["personal"]["device_types"]
-    for mine, theirs in zip(found["plain"], found["lattice"], strict=True):
-        assert mine["common"] == pytest.approx(theirs["common"], abs=0.1)
+    sets = ("data.wards=6", "data.devices_per_ward=6", "split.validation=0.3", "rounds.count=8", "auth={use='none'}")
+    found = []
+    for more in ("secagg={use='plain'}", "secagg={use='lattice', minimum=3}"):
+        run = simulate(tmp_path / str(len(found)), *sets, "types={even=true, strength=5}", more)
+        found.append(from_arrays(from_safetensors((run.path / "model" / "model.safetensors").read_bytes()).arrays))
+    mine, theirs = found
+    assert max(mine.values()) > 0.5
+    assert theirs == pytest.approx(mine, abs=0.21), "two bins: the models differ by the lattice's rounding"
     experiment = parse(TINY.replace('use = "plain"', 'use = "lattice"\nminimum = 4') + "[types]\neven = true\n", full())
     assert plan(experiment, Hospital(wards=2).load(None, stream(1, "data"))).limits.gateways == 4
 
