@@ -142,7 +142,7 @@ def test_a_noisy_type_is_quietened_and_no_type_alarms_more(tmp_path: Path) -> No
 
 def test_limits_of_types_are_the_same_under_a_secure_sum_and_respect_its_least_set(tmp_path: Path) -> None:
     sets = ("data.wards=6", "data.devices_per_ward=6", "split.validation=0.3", "rounds.count=8", "auth={use='none'}")
-    found = []
+    found = list[dict[str, float]]()
     for more in ("secagg={use='plain'}", "secagg={use='lattice', minimum=3}"):
         run = simulate(tmp_path / str(len(found)), *sets, "types={even=true, strength=5}", more)
         found.append(from_arrays(from_safetensors((run.path / "model" / "model.safetensors").read_bytes()).arrays))
