@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from wardround.arrays import F32, I64
 from wardround.config import parse
+from wardround.detect.explain import Gradients
 from wardround.detect.scorer import Scorer
 from wardround.drivers.strategies import full
 from wardround.drivers.world import plan
@@ -108,7 +109,7 @@ def test_other_models_are_refused() -> None:
         extended(Residual(), np.zeros(1, np.float32), 2, np.array([0]), 0)
 
 
-def test_scorer_and_onnx_see_the_alarm() -> None:
+def test_scorer_explanation_and_onnx_see_the_alarm() -> None:
     p, model = fitted(rows()), Mlp((8, 4))
     inputs = len(p.names)
     w = model.init(inputs, 2, np.random.default_rng(1))
@@ -120,6 +121,9 @@ def test_scorer_and_onnx_see_the_alarm() -> None:
         assert abs(score) < 10
     assert scorer.scores(strange)[0] > 30
     assert scorer.scores(np.repeat(strange, 3, 0))[1] > 30
+    why = Gradients(scorer).columns(strange[0], known[0])
+    assert int(why.argmax()) == 1, "the alarm is explained by the service"
+    assert why.sum() == pytest.approx(scorer.scores(strange)[0] - scorer.scores(known)[0], rel=0.05)
     runtime = pytest.importorskip("onnxruntime")
     session = runtime.InferenceSession(to_onnx(bundle))
     outputs = session.run(None, {session.get_inputs()[0].name: np.vstack([known, strange])})
