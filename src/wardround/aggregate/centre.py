@@ -10,6 +10,7 @@ Both survive f < k/2. All steps happen on weights over the points: thirty cost w
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,7 +21,7 @@ from wardround.aggregate.points import Points
 from wardround.aggregate.rule import Context, Decision, Rule, RuleState, Votes
 from wardround.arrays import F64
 
-SETTLED = 1e-7  # change of the weights (summed) below which Weiszfeld has arrived
+SETTLED = 1e-7  # change of the weights, summed by how far their rows lie, below which Weiszfeld has arrived
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class GeometricMedian(Rule):
 
     Attributes:
         iterations: most Weiszfeld steps.
-        smoothing: distances below this share of the median distance to the mean count as that: keeps a step finite near a row.
+        smoothing: distances below this share of the median distance of the row in the middle to the others count as that: keeps
+            a step finite near a row.
         weighted: weigh rows by the server's policy, as RFA does; ``tolerates`` then holds for weight, not for heads.
     """
 
@@ -53,14 +55,16 @@ class GeometricMedian(Rule):
         k = votes.stack.count
         distances, ones = votes.stack.distances(), np.ones(k)
         given = votes.weights if self.weighted else np.full(k, 1.0 / k)
-        floor = max(
-            self.smoothing * middle(_reach(distances, given, 0.0)), 1e-150
-        )  # all rows equal: any number will do
+        # the spread of the rows about the middle one: no row of a minority, however long, stretches it
+        reach = np.partition(distances, k // 2, axis=1)[:, k // 2]
+        near = int(np.argmin(reach))
+        spread = max(math.sqrt(reach[near]), 1e-150)  # all rows equal: any number will do
+        floor, far = self.smoothing * spread, np.maximum(np.sqrt(distances[near]) / spread, 1.0)
         weights, change, steps = given, np.inf, 0
         while change >= SETTLED and steps < self.iterations:
             pull = given / _reach(distances, weights, floor)
             last, weights = weights, pull / pull.dot(ones)
-            change, steps = float(np.abs(weights - last).dot(ones)), steps + 1
+            change, steps = float(np.abs(weights - last).dot(far)), steps + 1
         return Decision(weights, facts={"iterations": float(steps)})
 
 
