@@ -293,6 +293,19 @@ def test_zeno_leaves_out_a_row_whose_loss_is_not_finite() -> None:
     assert got.weights[2] == 0
 
 
+@pytest.mark.parametrize("rule", [FLTrust(), RootedMean()])
+@pytest.mark.parametrize("part", [1e-12, 1e-24, 1e-42, 0.0])
+def test_a_row_without_length_is_not_stretched_to_the_roots(rule: FLTrust, part: float) -> None:
+    rng = np.random.default_rng(3)
+    root = rng.normal(size=40).astype(np.float32)
+    honest = (root + 0.5 * rng.normal(size=(6, 40))).astype(np.float32)
+    rows = np.vstack([root * np.float32(part), honest])
+    got = rule.combine(rows, np.ones(7), Context(root=root))
+    assert got.weights is not None
+    assert got.weights[0] == 0
+    near(got.vector, rule.combine(honest, np.ones(6), Context(root=root)).vector.astype(float))
+
+
 @pytest.mark.parametrize("rule", [FLTrust(), Zeno()])
 def test_a_rooted_rule_without_its_root_says_so(rule: FLTrust | Zeno) -> None:
     with pytest.raises(ValueError, match=f"rule {rule.name} cannot decide without the server's {rule.needs[0]}"):

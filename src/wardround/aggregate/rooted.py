@@ -63,8 +63,12 @@ class FLTrust(Rule):
         stack = votes.stack
         root = stack.points.extra[0]
         length = float(np.linalg.norm(root.astype(np.float64)))
-        norms = np.maximum(stack.norms(), TINY)
+        least = max(NOTHING * length, TINY)
+        norms = np.maximum(stack.norms(), least)
         trust = np.maximum(stack.along(root) / norms / max(length, TINY), 0.0)
+        trust[norms <= least] = (
+            0.0  # a row without length has no direction: stretched to the root's length it would be noise
+        )
         weights = np.zeros(stack.points.count)
         if trust.sum() > 0:
             weights = stack.over_points(trust / trust.sum() * (length / norms))
