@@ -261,9 +261,11 @@ def targets(found: Found) -> list[str]:
     ):
         case = index(found, "IoT-23").get(f"without 34-1, no labels there, {method}")
         if case is not None:
-            value = mean(case, unlabelled)
+            scores = [unlabelled(seed) for seed in case["seeds"].values()]
+            reached = sum(score is not None and score >= 0.8 for score in scores)
+            met = "yes" if reached == len(scores) else f"on {reached} of {len(scores)} seeds" if reached else "**no**"
             lines.append(
-                f"| IoT-23 without 34-1, {knows}: macro-F1 at least 0.8 | {spread(case, unlabelled)} | {'yes' if value >= 0.8 else '**no**'} |"
+                f"| IoT-23 without 34-1, {knows}: macro-F1 at least 0.8 | {spread(case, unlabelled)} | {met} |"
             )
     for case in cases(found, "WUSTL"):
         value = mean(case, lambda seed: seed["attack_f1"])
