@@ -64,7 +64,8 @@ def _spread(runs: list[Found], seeds: int) -> str:
 
 
 NOTE = """FedAvg goes under where an attacker optimises against the mean, and takes every backdoor. What the whole system gives up for all its layers stands in the first line, what an attack takes from it in the others.
-**What it does not stop is the backdoor:** model replacement's trigger, half gone where trust finds its clients early, works fully beside the codec, whose rounds carry a tenth of the coordinates each.
+**Trust sees less beside the codec,** whose rounds carry a tenth of the coordinates each: on seed 1 (the same build with open sums, by hand) it found all ten label flippers by round 15, and nobody who flipped signs, sent rule-aware IPM or planted the backdoor. FLTrust by itself holds the first two; the
+backdoor then works fully, where without the codec half of it goes with who planted it.
 A measurement counts 4,361 whole numbers exactly; under the lattice that is as much as dozens of rounds with the codec: on a thin line measure seldom (`[rounds] measure_every`).
 """
 
