@@ -278,7 +278,7 @@ def _times(ratio: float | None) -> str:
 NOTES = """Notes, some of figures that stand in no JSON ([0701](design/0701-root-set-in-the-round.md), [0702](design/0702-rooted-mean.md), [0705](design/0705-three-scores-in-fixed-units.md), [0708](design/0708-long-tails.md)
 say what was tried on the way):
 
-* **What is lost is mostly the hostile clients' data.** Where trust finds them within the first fifteen rounds or so, the model ends about where it ends if they had never been there (*without them*). At Dirichlet 0.1 that alone is dear, because some classes live at few clients.
+* **In rows of one and two, what is lost is the hostile clients' data.** Trust finds them early, and the model ends about where it ends if they had never been there (*without them*); in larger cohorts it ends a point or so lower, most of which FLTrust costs when nobody attacks. At Dirichlet 0.1 that alone is dear, because some classes live at few clients.
 * **No rule does it alone.** Without a root set each falls to rule-aware IPM; with one, FLTrust and `rooted-mean` bound what is lost, round after round. Trust ends it.
 * **In cohorts of three FLTrust costs more than a point when nobody attacks.** `rooted-mean` with trust in its place (root set of 300, seed 2, by hand) lost 0.2 there and at most 1.0 to rule-aware IPM, the adaptive attack and sign flips; but by itself it lost 7.9 to rule-aware IPM where FLTrust lost 3.4, so it is not the default there.
 * **A backdoor goes with who planted it** on CICIoMT2024, the slower the larger the cohorts: the model forgets part of it once its clients are found. On IoT-23 an unattacked model gives the adversary's label to most triggered rows anyway. With its

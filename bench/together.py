@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -24,40 +25,24 @@ from wardround.drivers.simulation.run import Options, start_run
 from wardround.events import Event, RoundDone
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+from bench import robust
+
 OUT = ROOT / "bench" / "results" / "together.json"
 TAIL = 3  # measurements that count
-CLIENTS = 50
-BASE = """
-name = "together"
-[data]
-use = "ciciomt2024"
-labels = "19class"
-[split]
-use = "stratified"
-test = 0.2
-validation = 0.05
-[partition]
-use = "dirichlet"
-clients = 50
-alpha = 0.5
-[model]
-use = "mlp"
-hidden = [64, 32]
-[training]
-steps = 10
-batch_size = 32
-learning_rate = 0.2
-[rounds]
-count = 100
-measure_every = 10
-weighting = "uniform"
-[evaluation]
+CLIENTS, ROUNDS = 50, 100
+EVALUATION = """[evaluation]
 local = false
 centralised = false
 test_every = true
 [run]
 workers = 1
 """
+BASE = (
+    robust.BASE.format(data=robust.DATA["ciciomt2024"], clients=CLIENTS, alpha=0.5, rounds=ROUNDS, cohort=0, root=0)
+    + EVALUATION
+)
+OWN = ("name='together'", "rounds.measure_every=10")
 OPEN = ("secagg={use='plain'}", "auth={use='none'}")
 ROBUST = ("rounds.cohort_size=5", "root.size=1000", "robust={assumed_hostile=0.2}")  # the default rule then, and trust
 CODEC = (  # the setting that bench/codecs.py chose for 5,000 parameters under the lattice
@@ -75,7 +60,7 @@ ATTACKS = ("none", "label-flip", "sign-flip", "ipm-aware", "alie-aware", "fltrus
 
 def run(build: str, attack: str, seed: int, data: Path) -> dict[str, Any]:
     """The figures of one simulation."""
-    sets = [*BUILDS[build]]
+    sets = [*OWN, *BUILDS[build]]
     if attack != "none":
         sets.append(f"attack={{use='{attack}', fraction=0.2}}")
     began, rounds = time.process_time(), list[RoundDone]()
