@@ -175,9 +175,8 @@ class Stack:
         """
         mix = None if self.mix is None else self.mix.astype(np.float32)
         k, (m, d) = self.count, self.points.rows.shape
-        most = (
-            4 * max(m, k) if by_column else max(m, k)
-        )  # where columns are gathered from far apart, narrow blocks are faster
+        # where columns are gathered from far apart, narrow blocks are faster
+        most = 4 * max(m, k) if by_column else max(m, k)
         width = min(widest(most), d, MOST_COLUMNS if mix is None else fast(k, m))
         written = copied or by_column or mix is not None
         room = np.empty(k * width if written else 0, dtype=np.float32)

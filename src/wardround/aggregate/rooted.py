@@ -66,9 +66,8 @@ class FLTrust(Rule):
         least = max(NOTHING * length, TINY)
         norms = np.maximum(stack.norms(), least)
         trust = np.maximum(stack.along(root) / norms / max(length, TINY), 0.0)
-        trust[norms <= least] = (
-            0.0  # a row without length has no direction: stretched to the root's length it would be noise
-        )
+        # a row without length has no direction: stretched to the root's length it would be noise
+        trust[norms <= least] = 0.0
         weights = np.zeros(stack.points.count)
         if trust.sum() > 0:
             weights = stack.over_points(trust / trust.sum() * (length / norms))

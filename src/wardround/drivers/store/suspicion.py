@@ -15,9 +15,7 @@ from wardround.auth.trust import State
 from wardround.errors import UsageError
 from wardround.events import TrustMoved
 
-AHEAD_S = (
-    300.0  # a line may be dated so much later than the registrar's clock; what is later would outdate every decision
-)
+AHEAD_S = 300.0  # a line may be dated so much later than the registrar's clock; later ones would outdate every decision
 _LONGEST = 400  # characters of a reason that are kept: they go into the audit log
 
 
