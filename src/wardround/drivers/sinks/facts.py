@@ -300,11 +300,14 @@ def trial_rows(run: RunFiles) -> list[tuple[str, str, str, str]]:
 def trial_text(run: RunFiles) -> str:
     """The trial in words."""
     trial = run.trial
-    odd = sum(1 for each in trial["incidents"] if each["explained_by"] in {row["name"] for row in trial["oddities"]})
+    names = {row["name"] for row in trial["oddities"]}
+    odd = sum(each["explained_by"] in names for each in trial["incidents"])
+    nothing = sum(not each["explained_by"] for each in trial["incidents"])
     return (
         f"{trial['found']} of {len(trial['attacks'])} attacks led to an incident while they lasted or within a minute after. "
-        f"{trial['false_incidents']} incidents had no attack behind them ({odd} of them one of the {len(trial['oddities'])} "
-        f"harmless oddities played in, far more than a real day has) in {fixed(trial['device_days'], 2)} device-days. "
+        f"{trial['false_incidents']} incidents had no attack behind them in {fixed(trial['device_days'], 2)} device-days; "
+        f"they were told {odd} times in one of the {len(trial['oddities'])} harmless oddities played in, far more than a "
+        f"real day has, and {nothing} times where nothing happened. "
         f"The detector learned normal traffic from {trial['calm_windows']:,} windows of the ward's calm day; its false-alarm "
         f"budget was {100 * trial['budget']:g} % of windows for all detectors together. Generated traffic, not captured."
     )
