@@ -10,13 +10,16 @@ from typing import Any, TypeVar
 
 import nats
 from nats.aio.client import Client as Connection
+from nats.aio.client import Srv
 from nats.aio.msg import Msg
+from nats.aio.transport import TcpTransport
 
 from wardround.drivers.nats.keys import KeyFolder
 from wardround.errors import UsageError
 
 logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it remarks on every TLS connection that ends
 RECONNECT_S = 0.2
+CONNECT_S = 2.0
 ANSWER_S = 5.0
 CLOSE_S = 10.0
 Callback = Callable[[], Awaitable[None]]
@@ -28,32 +31,46 @@ class LinkError(Exception):
 
 
 class Line(Connection):
-    """A connection that says when it was lost (who waits for an answer over it need not wait for the time-out) and that is
-    closed soon, whatever state the line is in.
+    """A connection that says when it was lost (who waits for an answer over it need not wait for the time-out), that leaves no
+    socket behind, and that is closed soon, whatever state the line is in.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.lost = asyncio.Event()
+        self._ends = False
 
     async def was_lost(self) -> None:
         self.lost.set()
         self.lost = asyncio.Event()
 
     async def close(self) -> None:
-        """Close, within CLOSE_S: the end of a TLS session waits for a peer that may be gone (asyncio gives it half a minute).
-
-        A reconnection under way may swallow its cancellation (nats-py takes it for a time-out), try for ever and keep the
-        process from ending: from now on its tries are counted.
-        """
-        if hasattr(self, "options"):
-            self.options["max_reconnect_attempts"] = 1
+        """Close, within CLOSE_S: the end of a TLS session waits for a peer that may be gone (asyncio gives it half a minute)."""
+        self._ends = True
         closing = asyncio.ensure_future(super().close())
         done, _ = await asyncio.wait({closing}, timeout=CLOSE_S)
+        self._abandon()
         if done:
             closing.result()
         else:
             closing.cancel()
+
+    async def _connect_to_server(self, s: Srv) -> None:
+        """One try. nats-py 2.16 overwrites the connection of the try before, and a broker that accepts and then says nothing
+        would cost a socket per try: that one is dropped first. A reconnection under way may swallow the cancellation by which
+        it is closed (nats-py takes it for a time-out), try for ever and keep the process from ending: it is cancelled again.
+        """
+        self._abandon()
+        if self._ends:
+            raise asyncio.CancelledError
+        await super()._connect_to_server(s)
+
+    def _abandon(self) -> None:
+        """Drop what is connected, without the farewell of TLS. Dropping what is closed already does nothing."""
+        if isinstance(self._transport, TcpTransport):
+            for writer in (self._transport._io_writer, self._transport._bare_io_writer):
+                if writer is not None:
+                    writer.transport.abort()
 
 
 async def connect(servers: list[str], keys: KeyFolder, owner: str, on_back: Callback) -> Line:
@@ -71,7 +88,7 @@ async def connect(servers: list[str], keys: KeyFolder, owner: str, on_back: Call
         "name": owner,
         "reconnect_time_wait": RECONNECT_S,
         "max_reconnect_attempts": -1,
-        "connect_timeout": 2,
+        "connect_timeout": CONNECT_S,
         "reconnected_cb": on_back,
         "disconnected_cb": connection.was_lost,
         "error_cb": _quiet,
@@ -81,12 +98,14 @@ async def connect(servers: list[str], keys: KeyFolder, owner: str, on_back: Call
     try:
         await connection.connect(**{**options, "max_reconnect_attempts": -1, "allow_reconnect": False})
     except nats.errors.Error as error:
+        await connection.close()
         if "authorization" in str(error).lower():
             raise UsageError(
                 f"the broker refuses the key of {owner}: its public key is not in the roster; see wardround keys"
             ) from error
         raise LinkError(str(error)) from error
     except (OSError, TimeoutError) as error:
+        await connection.close()
         raise LinkError(str(error)) from error
     except asyncio.CancelledError:  # something that is no broker listens there, and says nothing
         await connection.close()
