@@ -225,6 +225,40 @@ def test_an_adversary_that_sees_momentum_sends_what_it_means_to() -> None:
         np.testing.assert_allclose(sent[pair[0]], -0.5 * honest, atol=1e-4 * np.abs(honest).max() + 1e-6)
 
 
+def test_the_adversary_is_one_whatever_its_clients_were_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With codecs, who missed a round is sent another message than the others: its lies are still made of all updates."""
+    running = federation(
+        "compress.up=[{use='importance', share=0.3}]", "attack.use=ipm", "attack.fraction=0.3", "rounds.cohort_size=1"
+    )
+    attackers = running.attackers
+    assert attackers is not None
+    messages: list[int] = []
+    known: list[set[int]] = []
+    begin, forge = running.server.begin, Attackers.forge
+
+    def begun(*given: Any) -> Any:
+        running.server.forget(attackers.names)  # as if they had been away
+        step = begin(*given)
+        if running.server.exchange > 1:
+            messages.append(len(step.send))
+        return step
+
+    def forged(self: Attackers, trained: Any, *rest: Any) -> Any:
+        known.append(set(trained))
+        sent = forge(self, trained, *rest)
+        assert all(sent[i].delta is not trained[i].delta for i in self.hostile), (
+            "a hostile client sends what it trained"
+        )
+        return sent
+
+    monkeypatch.setattr(running.server, "begin", begun)
+    monkeypatch.setattr(Attackers, "forge", forged)
+    for _ in running.run():
+        pass
+    assert 2 in messages, "the hostile clients have a message of their own"
+    assert known == [{0, 1, 2, 3}] * 4
+
+
 FRUGAL = (
     "compress.up=[{use='importance', share=0.3}]",
     "compress.down=[{use='int'}]",

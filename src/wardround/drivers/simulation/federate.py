@@ -282,23 +282,22 @@ class Federation:
 
     def _arriving(self, sends: Sequence[Send[Ask]], fates: dict[str, Fate]) -> Iterator[tuple[str, Reply]]:
         """Answers in the order of the invited; who drops or comes late costs the downlink only."""
-        for send in sends:
-            answering = [peer for peer in send.peers if fates[peer] == "answers"]
-            for peer, answer, memory in self._answers(send.message, answering):
-                if memory.memory.size or memory.private.size or memory.feedback:
-                    self._fresh[peer] = memory
-                yield peer, answer
+        asked = [(send.message, [peer for peer in send.peers if fates[peer] == "answers"]) for send in sends]
+        for peer, answer, memory in self._answers(asked):
+            if memory.memory.size or memory.private.size or memory.feedback:
+                self._fresh[peer] = memory
+            yield peer, answer
 
-    def _answers(self, ask: Ask, peers: Sequence[str]) -> Iterator[tuple[str, Reply, Memory]]:
-        """(client, answer, its new memory) for each of ``peers``, in their order; at most two chunks per thread wait."""
+    def _answers(self, asked: Sequence[tuple[Ask, Sequence[str]]]) -> Iterator[tuple[str, Reply, Memory]]:
+        """(client, answer, its new memory) for each of the peers asked, in their order; at most two chunks per thread wait."""
         first = self.server.phase is Phase.STATISTICS
         engine = None if first else self.engine()
         size = engine.chunk if engine is not None else 64
-        chunks = [peers[at : at + size] for at in range(0, len(peers), size)]
+        chunks = [(ask, peers[at : at + size]) for ask, peers in asked for at in range(0, len(peers), size)]
         if engine is not None and self.attackers is not None and self.attackers.at_work(self._training_round()):
-            yield from self._attacked(self.attackers, ask, chunks, engine)
+            yield from self._attacked(self.attackers, chunks, engine)
             return
-        yield from _in_order(self.pool, 2 * self.workers, lambda chunk: self._chunk(ask, chunk, engine), chunks)
+        yield from _in_order(self.pool, 2 * self.workers, lambda chunk: self._chunk(*chunk, engine), chunks)
 
     def _chunk(self, ask: Ask, peers: Sequence[str], engine: Engine | None) -> list[tuple[str, Reply, Memory]]:
         clients = [self._client(peer) for peer in peers]
@@ -318,21 +317,23 @@ class Federation:
         return self.server.round if self.server.phase is Phase.TRAINING else 0
 
     def _attacked(
-        self, attackers: Attackers, ask: Ask, chunks: Sequence[Sequence[str]], engine: Engine
+        self, attackers: Attackers, chunks: Sequence[tuple[Ask, Sequence[str]]], engine: Engine
     ) -> Iterator[tuple[str, Reply, Memory]]:
-        """As ``_answers``, but all clients train before the first answer leaves, and hostile ones forge theirs."""
+        """As ``_answers``, but all clients train before the first answer leaves, and hostile ones forge theirs: the adversary
+        is one, whatever messages its clients and the honest ones were sent.
+        """
         clients: list[Client] = []
         trained: dict[int, Trained] = {}
-        for chunk in chunks:
-            started = [self._client(peer) for peer in chunk]
-            jobs = [c.receive(ask, self._rows(peer), engine) for c, peer in zip(started, chunk, strict=True)]
+        for ask, peers in chunks:
+            started = [self._client(peer) for peer in peers]
+            jobs = [c.receive(ask, self._rows(peer), engine) for c, peer in zip(started, peers, strict=True)]
             clients += started
             for result in engine.train([job for job in jobs if isinstance(job, Job)]):
                 trained[result.client] = result
         carried = self.server.carried
         seen = Seen(self.server.context(), {index: kept.memory for index, kept in self.memories.items()})
         sent = attackers.forge(trained, seen, carried.rule, self.server.round)
-        for peer, client in zip((peer for chunk in chunks for peer in chunk), clients, strict=True):
+        for peer, client in zip((peer for _, peers in chunks for peer in peers), clients, strict=True):
             answer = client.trained(sent[self._index[peer]])
             if isinstance(answer, Job):
                 raise LocalProtocolError("attacks are made on one leg of training (config refuses others)")
