@@ -4,7 +4,7 @@
 
 Every run is a whole simulation from one experiment file, through the product's own stages: real handshakes, real ciphertexts,
 a committee among the gateways. A fifth of the gateways is hostile. Macro-F1 is the mean of the test scores after rounds 80, 90
-and 100. Resumable: a run that stands in bench/results/together.json is not repeated; docs/results.md is printed from it.
+and 100; `expelled`: whom trust quarantined. Resumable: a run that stands in bench/results/together.json is not repeated; docs/results.md is printed from it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from wardround.auth.trust import State
 from wardround.config import override
 from wardround.drivers.simulation.environment import machine
 from wardround.drivers.simulation.run import Options, start_run
-from wardround.events import Event, RoundDone
+from wardround.events import Event, RoundDone, TrustMoved
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -63,11 +64,13 @@ def run(build: str, attack: str, seed: int, data: Path) -> dict[str, Any]:
     sets = [*OWN, *BUILDS[build]]
     if attack != "none":
         sets.append(f"attack={{use='{attack}', fraction=0.2}}")
-    began, rounds = time.process_time(), list[RoundDone]()
+    began, rounds, moved = time.process_time(), list[RoundDone](), list[TrustMoved]()
 
     def seen(event: Event) -> None:
         if isinstance(event, RoundDone):
             rounds.append(event)
+        if isinstance(event, TrustMoved) and event.after == State.QUARANTINED.value:
+            moved.append(event)
 
     with tempfile.TemporaryDirectory(prefix="wardround-bench-") as runs:
         options = Options(data, Path(runs), seed, "bench/together.py")
@@ -75,9 +78,15 @@ def run(build: str, attack: str, seed: int, data: Path) -> dict[str, Any]:
         metrics = found.json("metrics.json")
     scores = [p["test"]["macro_f1"] for p in metrics["curve"][-TAIL:]]
     attacked = metrics["attack"] or {}
+    hostile = set(attacked.get("hostile", ()))
     return {
         "macro_f1": statistics.fmean(scores),
         "backdoor": attacked.get("backdoor_success"),
+        "expelled": [
+            event.round for event in moved if event.peer in hostile
+        ],  # rounds, one for each hostile client found
+        "expelled_honest": sum(event.peer not in hostile for event in moved),
+        "hostile": len(hostile),
         "rounds_up_per_client": sum(r.bytes_up for r in rounds) / CLIENTS,  # set-up and measurements left out
         "rounds_down_per_client": sum(r.bytes_down for r in rounds) / CLIENTS,
         "bytes_up_per_client": metrics["bytes"]["up_per_client"],
