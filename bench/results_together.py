@@ -46,9 +46,26 @@ def section(found: Found) -> str:
         calm = [[r[key] / 1e3 for r in _of(runs, build, "none")] for build in BUILDS]
         texts = [f"{statistics.fmean(b):,.0f}" if b else "" for b in calm]
         lines.append(f"| kB {name}, nobody attacks | {' | '.join(texts)} |")
-    return "\n".join(
-        [*lines, "", "![Macro-F1 under attack, FedAvg beside the whole system](pictures/together.png)\n", NOTE]
-    )
+    picture = "![Macro-F1 under attack, FedAvg beside the whole system](pictures/together.png)\n"
+    return "\n".join([*lines, "", *_expelled(runs), "", picture, NOTE])
+
+
+def _expelled(runs: list[Found]) -> list[str]:
+    """A table of whom trust found: all seeds together."""
+    watched = [build for build in BUILDS if "trust" in build]
+    lines = [f"| gateways expelled under | {' | '.join(watched)} |", "|---" * (len(watched) + 1) + "|"]
+    for attack in ATTACKS:
+        cells = [_caught(_of(runs, build, attack)) for build in watched]
+        lines.append(f"| {attack} | {' | '.join(cells)} |")
+    return lines
+
+
+def _caught(runs: list[Found]) -> str:
+    rounds, hostile = [r for run in runs for r in run["expelled"]], sum(run["hostile"] for run in runs)
+    honest = sum(run["expelled_honest"] for run in runs)
+    of = f"{len(rounds)} of {hostile} hostile" if hostile else ""
+    when = f", median round {statistics.median(rounds):.0f}, last {max(rounds)}" if rounds else ""
+    return f"{of}{when}{'; ' if of else ''}{honest} honest"
 
 
 def _of(runs: list[Found], build: str, attack: str) -> list[Found]:

@@ -4,7 +4,8 @@
 
 Every run is a whole simulation from one experiment file, through the product's own stages: real handshakes, real ciphertexts,
 a committee among the gateways. A fifth of the gateways is hostile. Macro-F1 is the mean of the test scores after rounds 80, 90
-and 100; `expelled`: whom trust quarantined. Resumable: a run that stands in bench/results/together.json is not repeated; docs/results.md is printed from it.
+and 100; `expelled`: the round in which trust quarantined each hostile client that it found. Resumable: a run that stands in
+bench/results/together.json is not repeated; docs/results.md is printed from it.
 """
 
 from __future__ import annotations
@@ -82,9 +83,7 @@ def run(build: str, attack: str, seed: int, data: Path) -> dict[str, Any]:
     return {
         "macro_f1": statistics.fmean(scores),
         "backdoor": attacked.get("backdoor_success"),
-        "expelled": [
-            event.round for event in moved if event.peer in hostile
-        ],  # rounds, one for each hostile client found
+        "expelled": [event.round for event in moved if event.peer in hostile],
         "expelled_honest": sum(event.peer not in hostile for event in moved),
         "hostile": len(hostile),
         "rounds_up_per_client": sum(r.bytes_up for r in rounds) / CLIENTS,  # set-up and measurements left out

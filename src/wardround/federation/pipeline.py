@@ -155,13 +155,15 @@ def distances_of(plan: Plan, prepared: Prepared, x: F32, y: I64, kind: I32) -> F
 @dataclass(frozen=True, eq=False)
 class Moment:
     """This round: ``share`` of all clients answered; the ``heaviest`` weight there is; ``context``: what the server
-    knows beside the rows (the rule's own stream, its root set); ``coding``: the shared support of a secure sum with codecs.
+    knows beside the rows (the rule's own stream, its root set); ``coding``: the shared support of a secure sum with codecs;
+    ``support``: that of the default chain where sums are open, and rows arrive decoded.
     """
 
     share: float
     heaviest: int
     context: Context
     coding: LinearCoding | None = None
+    support: LinearCoding | None = None
 
 
 @message(0x4670)
@@ -203,9 +205,9 @@ def combine(plan: Plan, sums: list[CohortSum], parameters: F32, carried: Carried
     rows, weights = means(whole, moment.heaviest)
     if moment.coding is not None:
         rows = coding.spread(parts, rows, moment.coding)
-    context = moment.context
-    if moment.coding is not None and context.root is not None:
-        context = replace(context, root=coding.through(parts, context.root, moment.coding))
+    context, support = moment.context, moment.coding or moment.support
+    if support is not None and context.root is not None:
+        context = replace(context, root=coding.through(parts, context.root, support))
     mean = plan.rule.combine(rows, weights, context, carried.rule)
     delta, algorithm = plan.algorithm.delta(mean.vector, carried.algorithm, parameters.size, moment.share)
     moved, optimiser = plan.optimiser.apply(carried.optimiser, parameters, delta)

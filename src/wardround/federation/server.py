@@ -305,7 +305,7 @@ class Server(Standing):
             raise RoundError("no answer carries weight")
         assert self._prepared is not None, "rounds come after set-up"
         share = len(opened.answered) / len(self._peers)
-        moment = Moment(share, self._prepared.heaviest, self.context(), self._shared())
+        moment = Moment(share, self._prepared.heaviest, self.context(), self._shared(), self._support())
         return pipeline.combine(self._plan, sums, self._state.parameters, self._state.carried, moment)
 
     def _after_round(self, enough: bool) -> str:

@@ -273,6 +273,14 @@ class Standing:
         held, coder = self.announced, self._coder
         return coder.linear(held) if coder is not None and held is not None and self._plan.protected else None
 
+    def _support(self) -> LinearCoding | None:
+        """Where sums are open: the coordinates that clients of the default class choose from, as all of them know."""
+        held, coder = self.announced, self._coder
+        if coder is None or held is None or self._plan.protected:
+            return None
+        used = coder.coding(held)
+        return used.linear if isinstance(used, Coding) else used
+
     def _update_size(self) -> int:
         return sum(part.size for part in self._sent()) if self.phase is Phase.TRAINING else 0
 
