@@ -45,6 +45,20 @@ def shipped(cells: Iterable[Found], data: str, alpha: float) -> list[Found]:
     return [c for c in here if (c["rule"], c["root"]) == default(c["cohort"])]
 
 
+def alone(cells: Iterable[Found], share: float, cohort: int) -> list[Found]:
+    """The cells of rules by themselves on CICIoMT2024, Dirichlet 0.5: of seed 2, and of each further seed that has them all."""
+    here = of(cells, data="ciciomt2024", alpha=0.5, share=share, cohort=cohort, watch=False, keep=0.0)
+    here = [c for c in here if c["root"] == default(cohort)[1] and c["attack"] in ORDER]
+    held = {seed: {(c["rule"], c["attack"]) for c in here if c["seed"] == seed} for seed in (1, 2, 3)}
+    return [c for c in here if held[c["seed"]] >= held[2]]
+
+
+def seeds_of(cells: Iterable[Found]) -> str:
+    """The seeds of ``cells`` in words."""
+    seeds = sorted({c["seed"] for c in cells})
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+
 def mean(cells: Sequence[Found], key: str = "macro_f1") -> float:
     return statistics.fmean(c[key] for c in cells)
 

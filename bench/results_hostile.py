@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from bench.hostile_cells import COHORTS, ORDER, SHARES, Found, default, of, rows_of, title, unattacked
+import statistics
+
+from bench.hostile_cells import (
+    COHORTS,
+    ORDER,
+    SHARES,
+    Found,
+    alone,
+    default,
+    mean,
+    of,
+    rows_of,
+    seeds_of,
+    shipped,
+    title,
+    unattacked,
+)
 
 
 def page(found: Found) -> str:
@@ -17,38 +33,51 @@ def page(found: Found) -> str:
         "## What ships, seed by seed\n",
     ]
     for share in SHARES:
-        lines += _table(cells, share, f"### {share:.0%} hostile\n", watch=True)
-    lines.append("## Every rule by itself, without trust, seed 2\n")
+        lines += _shipped(cells, share, f"### {share:.0%} hostile\n")
+    lines.append("## Every rule by itself, without trust\n")
+    lines.append("One seed, or mean and standard deviation over the seeds named.\n")
     for share in SHARES:
         for cohort in COHORTS:
-            lines += _table(cells, share, f"### {share:.0%} hostile, {rows_of(cohort)}\n", watch=False, cohort=cohort)
+            lines += _rules(alone(cells, share, cohort), f"### {share:.0%} hostile, {rows_of(cohort)}")
     return "\n".join(lines)
 
 
-def _table(cells: list[Found], share: float, heading: str, *, watch: bool, cohort: int = 0) -> list[str]:
-    """Lines by rule (of one ``cohort`` size, seed 2), or of the defaults with trust by cohort size and seed."""
-    here = of(cells, data="ciciomt2024", alpha=0.5, share=share, keep=0.0, watch=watch)
-    here = [c for c in here if c["root"] == default(c["cohort"])[1] and c["attack"] in ORDER]
-    if watch:
-        here = [c for c in here if c["rule"] == default(c["cohort"])[0]]
-    else:
-        here = of(here, cohort=cohort, seed=2)
+def _shipped(cells: list[Found], share: float, heading: str) -> list[str]:
+    """Lines of the defaults with trust, by cohort size and seed."""
+    here = [c for c in of(shipped(cells, "ciciomt2024", 0.5), share=share) if c["attack"] in ORDER]
     if not here:
         return []
-    keys = sorted(
-        {(c["cohort"], c["rule"], c["root"], c["seed"]) for c in here}, key=lambda k: (k[0], k[1] != "mean", k)
-    )
-    first = "rows of | rule | seed" if watch else "rule"
-    lines = [
-        heading,
-        f"| {first} | {' | '.join(ORDER)} | backdoor |",
-        "|---" * (len(ORDER) + (4 if watch else 2)) + "|",
-    ]
-    for size, rule, root, seed in keys:
-        row = of(here, cohort=size, rule=rule, root=root, seed=seed)
-        texts = [f"{got[0]['macro_f1']:.3f}" if (got := of(row, attack=attack)) else "" for attack in ORDER]
-        planted = of(row, attack="model-replacement")
-        name = f"{size} | {title(rule, root)} | {seed}" if watch else title(rule, root)
-        backdoor = f"{planted[0]['backdoor']:.0%}" if planted else ""
-        lines.append(f"| {name} | {' | '.join(texts)} | {backdoor} |")
+    lines = [heading, *_head("rows of | rule | seed")]
+    for size, seed in sorted({(c["cohort"], c["seed"]) for c in here}):
+        row = of(here, cohort=size, seed=seed)
+        lines.append(f"| {size} | {title(*default(size))} | {seed} | {' | '.join(_texts(row))} |")
     return [*lines, ""]
+
+
+def _rules(here: list[Found], heading: str) -> list[str]:
+    """Lines by rule, of one share and cohort size."""
+    if not here:
+        return []
+    lines = [f"{heading} ({seeds_of(here)})\n", *_head("rule")]
+    for rule, root in sorted({(c["rule"], c["root"]) for c in here}, key=lambda each: (each[0] != "mean", each)):
+        lines.append(f"| {title(rule, root)} | {' | '.join(_texts(of(here, rule=rule)))} |")
+    return [*lines, ""]
+
+
+def _head(first: str) -> list[str]:
+    columns = [first, *ORDER, "backdoor"]
+    return [f"| {' | '.join(columns)} |", "|---" * (first.count("|") + len(columns)) + "|"]
+
+
+def _texts(row: list[Found]) -> list[str]:
+    """Macro-F1 by attack, and the backdoor's success."""
+    scores = [_spread([c["macro_f1"] for c in of(row, attack=attack)]) for attack in ORDER]
+    planted = of(row, attack="model-replacement")
+    return [*scores, f"{mean(planted, 'backdoor'):.0%}" if planted else ""]
+
+
+def _spread(scores: list[float]) -> str:
+    if not scores:
+        return ""
+    spread = f" ± {statistics.stdev(scores):.3f}" if len(scores) > 1 else ""
+    return f"{statistics.fmean(scores):.3f}{spread}"

@@ -52,7 +52,7 @@ def section(found: Found) -> str:
 
 def _expelled(runs: list[Found]) -> list[str]:
     """A table of whom trust found: all seeds together."""
-    watched = [build for build in BUILDS if "trust" in build]
+    watched = list(BUILDS)[1:]  # FedAvg looks at nobody
     lines = [f"| gateways expelled under | {' | '.join(watched)} |", "|---" * (len(watched) + 1) + "|"]
     for attack in ATTACKS:
         cells = [_caught(_of(runs, build, attack)) for build in watched]
@@ -81,8 +81,8 @@ def _spread(runs: list[Found], seeds: int) -> str:
 
 
 NOTE = """FedAvg goes under where an attacker optimises against the mean, and takes every backdoor. What the whole system gives up for all its layers stands in the first line, what an attack takes from it in the others.
-**Trust sees less beside the codec,** whose rounds carry a tenth of the coordinates each: on seed 1 (the same build with open sums, by hand) it found all ten label flippers by round 15, and nobody who flipped signs, sent rule-aware IPM or planted the backdoor. FLTrust by itself holds the first two; the
-backdoor then works fully, where without the codec half of it goes with who planted it.
+Trust expels the hostile gateways from sums alone, beside the codec too, whose rounds carry a tenth of the coordinates each; in these runs it expelled no honest one. **A backdoor outlives those who planted it** for a while: the model forgets it only in part in the rounds that are left (the success above is
+that of the last round; an unattacked model gives the adversary's label to hardly any triggered row).
 A measurement counts 4,361 whole numbers exactly; under the lattice that is as much as dozens of rounds with the codec: on a thin line measure seldom (`[rounds] measure_every`).
 """
 

@@ -410,11 +410,11 @@ def deployed() -> Iterator[Cell]:
             yield from defaults(replace(base, share=share, watch=True), (1, 5, 2, 3, 8), tuple(ATTACKS))
 
 
-def cube() -> Iterator[Cell]:
+def cube(seed: int = 2) -> Iterator[Cell]:
     """Every attack on every rule, share and cohort size: one seed, the most telling first. Nobody attacks: once where a rule is
     not set for a share.
     """
-    base = replace(BASE_CELL, seed=2)
+    base = replace(BASE_CELL, seed=seed)
     order = [(share, cohort) for cohorts in ((1, 5), (2, 3, 8)) for share in (0.2, 0.3, 0.1) for cohort in cohorts]
     for attacks in (WORST, MILD):
         for share, cohort in order:
@@ -464,6 +464,8 @@ STAGES: dict[str, Callable[[], Iterator[Cell]]] = {
     "rules": rules,
     "deployed": deployed,
     "cube": cube,
+    "cube3": lambda: cube(3),
+    "cube1": lambda: cube(1),
     "curve": curve,
     "skew": skew,
     "iot23": iot23,
