@@ -18,13 +18,17 @@ PATIENCE_S = 30.0
 
 
 class Greeter:
-    """A broker as far as its greeting; ``healthy``: it answers the first PING as well. Counts connections, and those that ended."""
+    """A broker as far as its greeting; ``healthy``: it answers PINGs as well, once ``may`` is set. Counts connections, those
+    that ended, and PINGs.
+    """
 
     def __init__(self, keys: KeyFolder, tls: bool) -> None:
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(keys.certificate, keys.private)
         self.tls, self.healthy = tls, True
-        self.came = self.went = 0
+        self.may = asyncio.Event()
+        self.may.set()
+        self.came = self.went = self.pinged = 0
         self.open: list[asyncio.StreamWriter] = []
 
     async def greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -42,7 +46,9 @@ class Greeter:
                 writer.write(b"INFO " + json.dumps(info).encode() + b"\r\n")
                 await writer.start_tls(self.context)
             while line := await reader.readline():
-                if self.healthy and line.startswith(b"PING"):
+                if line.startswith(b"PING") and self.healthy:
+                    self.pinged += 1
+                    await self.may.wait()
                     writer.write(b"PONG\r\n")
         self.went += 1
         writer.transport.abort()
@@ -148,3 +154,25 @@ def test_a_first_connection_that_fails_leaves_no_socket(
         server.close()
 
     asyncio.run(go())
+
+
+def test_a_try_that_ends_well_after_the_line_was_closed_is_undone(tmp_path: Path) -> None:
+    async def work(line: Line, greeter: Greeter) -> None:
+        line.options["connect_timeout"] = PATIENCE_S
+        greeter.may.clear()
+        greeter.drop()
+        greeter.healthy = True
+        before = greeter.pinged
+        await until(lambda: greeter.pinged > before)  # a try has come as far as its last question
+        task: Any = line._reconnection_task
+        line._reconnection_task = None  # as if close had cancelled it, in vain
+        closing = asyncio.ensure_future(line.close())
+        await until(lambda: line._ends)
+        greeter.may.set()
+        await closing
+        await asyncio.wait({task}, timeout=PATIENCE_S)
+        assert task.done()
+        assert not line.is_connected
+        assert line.is_closed
+
+    with_line(tmp_path, True, work)

@@ -65,6 +65,20 @@ class Line(Connection):
             raise asyncio.CancelledError
         await super()._connect_to_server(s)
 
+    async def _process_connect_init(self) -> None:
+        """The greeting. A try that ends after the line was closed is undone: nats-py 2.16 would call itself connected, and begins
+        tasks that nobody ends any more.
+        """
+        await super()._process_connect_init()
+        if not self._ends:
+            return
+        for task in (self._reading_task, self._ping_interval_task, self._flusher_task):
+            if task is not None:
+                task.cancel()
+        self._abandon()
+        self._status = Connection.CLOSED
+        raise asyncio.CancelledError
+
     def _abandon(self) -> None:
         """Drop what is connected, without the farewell of TLS. Dropping what is closed already does nothing."""
         if isinstance(self._transport, TcpTransport):
