@@ -425,6 +425,13 @@ def cube(seed: int = 2) -> Iterator[Cell]:
                         yield replace(base, share=share, cohort=cohort, rule=rule, root=root, attack=attack)
 
 
+def spread() -> Iterator[Cell]:
+    """The two other seeds: every attack on every rule at 20 % hostile, in cohorts of five and in rows of one."""
+    for cohort in (5, 1):
+        for seed in (3, 1):
+            yield from (cell for cell in cube(seed) if (cell.share, cell.cohort) == (0.2, cohort))
+
+
 def skew() -> Iterator[Cell]:
     """Clients that differ more."""
     for share, seeds_ in ((0.2, (2, 3, 1)), (0.3, (2,))):
@@ -464,8 +471,7 @@ STAGES: dict[str, Callable[[], Iterator[Cell]]] = {
     "rules": rules,
     "deployed": deployed,
     "cube": cube,
-    "cube3": lambda: cube(3),
-    "cube1": lambda: cube(1),
+    "spread": spread,
     "curve": curve,
     "skew": skew,
     "iot23": iot23,
