@@ -77,6 +77,16 @@ def lost(cells: Sequence[Found], got: Sequence[Found]) -> float:
     return 100 * (unattacked(cells, first["data"], first["alpha"], {c["seed"] for c in got}) - mean(got))
 
 
+def lost_by_attack(cells: Sequence[Found], here: Sequence[Found]) -> dict[str, float]:
+    """Points below the unattacked mean of the same seeds, by attack."""
+    return {attack: lost(cells, got) for attack in ORDER if (got := of(here, attack=attack))}
+
+
+def lost_at_most(cells: Sequence[Found], here: Sequence[Found]) -> float:
+    """Points lost to the attack that costs most; not a number where nothing ran."""
+    return max((lost(cells, same) for attack in ATTACKS if (same := of(here, attack=attack))), default=float("nan"))
+
+
 def title(rule: str, root: int, watch: bool = False) -> str:
     rooted = f" (root {root})" if rule in ROOTED else ""
     return f"{rule}{rooted}{' + trust' if watch else ''}"

@@ -1,11 +1,7 @@
-"""The section *Hostile clients* of docs/results.md and its pictures, from bench/results/robust.json (bench/robust.py).
-
-.venv/bin/python bench/results_robust.py            # draw docs/pictures/robust.png and docs/pictures/robust-curve.png
-"""
+"""The section *Hostile clients* of docs/results.md, from bench/results/robust.json (bench/robust.py)."""
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 from collections.abc import Sequence
@@ -23,16 +19,16 @@ from bench.hostile_cells import (
     alone,
     default,
     lost,
+    lost_at_most,
+    lost_by_attack,
     mean,
     of,
     rows_of,
     seeds_of,
     shipped,
-    title,
     unattacked,
 )
 
-PICTURES = ROOT / "docs" / "pictures"
 ALLOWED = {1: 3.0, 5: 4.0}  # points below the unattacked mean, the issue's targets at 20 % hostile
 CALM = 1.0  # points that may be lost when nobody attacks
 UNTOUCHED = (2, 3)  # seeds that no rule was tuned on
@@ -41,14 +37,14 @@ UNTOUCHED = (2, 3)  # seeds that no rule was tuned on
 def section(found: Found) -> str:
     """The whole section."""
     machine, cells = found["machine"], list(found["cells"].values())
-    alone = ", ".join(f"{root} rows: {f1:.3f}" for root, f1 in found.get("root_only", {}).items())
+    trained = ", ".join(f"{root} rows: {f1:.3f}" for root, f1 in found.get("root_only", {}).items())
     lines = [
         "## Hostile clients\n",
         f"{machine['processor']}, {machine['cores']} cores. CICIoMT2024 v2, 19 classes, 50 clients, Dirichlet 0.5 unless said, uniform weights, {found['rounds']} rounds of ten local steps, "
         "plain sums over cohorts (the lattice opens the same means). Macro-F1: mean over the last round, ten and twenty before it. The rules were tuned on seed 1. Attackers are omniscient; the *-aware* ones re-optimise every round against the deployed rule and "
         "cohort size. *What ships* is the default rule and trust by group testing, which runs by itself where `[robust]` assumes hostile clients: whoever is found is invited no more. Repeat with `bench/robust.py`. "
         "Every cell, rule by attack: [results-hostile.md](results-hostile.md).\n",
-        f"**The server alone, trained on its root set for as many steps as a client takes** (seed 1): {alone}. What a federation must beat.\n",
+        f"**The server alone, trained on its root set for as many steps as a client takes** (seed 1): {trained}. What a federation must beat.\n",
         "### Against the targets\n",
         "| target | measured | met |",
         "|---|---|---|",
@@ -57,6 +53,7 @@ def section(found: Found) -> str:
         *_curve(cells, "ciciomt2024", 0.5),
         "![What ships, by share of hostile clients and cohort size](pictures/robust-curve.png)\n",
         *_others(cells),
+        "![Points lost by rule under its worst attack, by share of hostile clients and cohort size](pictures/robust-cube.png)\n",
         "![Points lost by rule and attack](pictures/robust.png)\n",
         *_curve(cells, "ciciomt2024", 0.1),
         *_curve(cells, "iot23", 0.5),
@@ -74,7 +71,7 @@ def _claims(cells: list[Found]) -> list[str]:
     for cohort, allowed in ALLOWED.items():
         here = of(shipped(cells, "ciciomt2024", 0.5), share=0.2, cohort=cohort)
         for seeds in (UNTOUCHED, (1,)):
-            gaps = _gaps(cells, [c for c in here if c["seed"] in seeds])
+            gaps = lost_by_attack(cells, [c for c in here if c["seed"] in seeds])
             if "none" not in gaps or len(gaps) < 2:
                 continue
             worst = max(gaps.keys() - {"none"}, key=lambda a: gaps[a])
@@ -87,11 +84,6 @@ def _claims(cells: list[Found]) -> list[str]:
                 f"| the same, nobody attacks: at most {CALM:g} point lost | {gaps['none']:.1f} points | {'yes' if gaps['none'] <= CALM else 'no'} |",
             ]
     return lines
-
-
-def _gaps(cells: list[Found], here: list[Found]) -> dict[str, float]:
-    """Points below the unattacked mean of the same seeds, by attack."""
-    return {attack: lost(cells, got) for attack in ORDER if (got := of(here, attack=attack))}
 
 
 def _curve(cells: list[Found], data: str, alpha: float) -> list[str]:
@@ -149,10 +141,10 @@ def _others(cells: list[Found]) -> list[str]:
 
 def _worst(cells: list[Found], here: list[Found]) -> str:
     """Points lost to the attack that costs one rule most."""
-    got = [same for attack in ATTACKS if (same := of(here, attack=attack))]
-    if not got:
+    ran = len({c["attack"] for c in here} & set(ATTACKS))
+    if not ran:
         return ""
-    return f"{max(lost(cells, same) for same in got):.1f}" + ("" if len(got) == len(ATTACKS) else f" ({len(got)})")
+    return f"{lost_at_most(cells, here):.1f}" + ("" if ran == len(ATTACKS) else f" ({ran})")
 
 
 def _momentum(cells: list[Found]) -> list[str]:
@@ -283,87 +275,10 @@ NOTES = """Notes, some of figures that stand in no JSON ([0701](design/0701-root
 say what was tried on the way):
 
 * **In rows of one and two, what is lost is the hostile clients' data.** Trust finds them early, and the model ends about where it ends if they had never been there (*without them*); in larger cohorts it ends a point or so lower, most of which FLTrust costs when nobody attacks. At Dirichlet 0.1 that alone is dear, because some classes live at few clients.
-* **No rule does it alone.** Without a root set each falls to rule-aware IPM; with one, FLTrust and `rooted-mean` bound what is lost, round after round. Trust ends it.
+* **No rule does it alone.** Without a root set each loses 68 points and more in cohorts of three and more once 20 % are hostile (rule-aware IPM); the best, DnC, loses 8 in rows of one and two, and holds at 10 % up to cohorts of five. With a root set FLTrust bounds what is lost in every cell (9.4 points at most), `rooted-mean` in all but cohorts of eight, Zeno in small cohorts. Trust ends it.
 * **In cohorts of three FLTrust costs more than a point when nobody attacks.** `rooted-mean` with trust in its place (root set of 300, seed 2, by hand) lost 0.2 there and at most 1.0 to rule-aware IPM, the adaptive attack and sign flips; but by itself it lost 7.9 to rule-aware IPM where FLTrust lost 3.4, so it is not the default there.
 * **A backdoor goes with who planted it** on CICIoMT2024, the slower the larger the cohorts: the model forgets part of it once its clients are found. On IoT-23 an unattacked model gives the adversary's label to most triggered rows anyway. With its
   scale cut, model replacement is a client that trained on its own rows and on triggered ones besides: that passes every rule and is not found.
 * **Very unlike clients (Dirichlet 0.1) hide liars from trust:** free riders, noise and an attack that keeps the root's favour are not found in cohorts of three and five; in rows of one client all but noise are. There, one to six honest clients of 100 were expelled beside the liars in 15 of 108 attacked federations; at Dirichlet 0.5 one, in 3 of 108.
 * Empty cells were not run. What ran is printed; nothing was left out for its value.
 """
-
-
-def draw(found: Found) -> list[Path]:
-    """The pictures: points lost by rule and attack at 20 % hostile, and what ships by share and cohort size."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    cells = list(found["cells"].values())
-    return [_heat(cells), _curves(cells)]
-
-
-def _heat(cells: list[Found]) -> Path:
-    """Rules by attacks on seed 2, rows of one client above cohorts of five; what ships is the last line."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 9), layout="constrained")
-    for panel, cohort in zip(figure.subplots(2, 1), (1, 5), strict=True):
-        here = of(
-            cells, data="ciciomt2024", alpha=0.5, share=0.2, cohort=cohort, seed=2, keep=0.0, root=default(cohort)[1]
-        )
-        found = {(c["rule"], bool(c.get("watch"))) for c in here}
-        rules = [
-            r
-            for r in sorted(found, key=lambda r: (r[1], r[0] != "mean", r[0]))
-            if len(of(here, rule=r[0], watch=r[1])) > 1
-        ]
-        values = [
-            [lost(cells, got) if (got := of(here, rule=r, watch=w, attack=a)) else float("nan") for a in ORDER]
-            for r, w in rules
-        ]
-        panel.imshow(values, cmap="YlOrRd", vmin=0, vmax=20, aspect="auto")
-        for row, line in enumerate(values):
-            for column, value in enumerate(line):
-                if value == value:
-                    ink = "white" if value > 12 else "black"
-                    panel.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=8, color=ink)
-        panel.set_yticks(range(len(rules)), [title(r, default(cohort)[1], w) for r, w in rules])
-        panel.set_xticks(range(len(ORDER)), ORDER if cohort == 5 else [""] * len(ORDER), rotation=35, ha="right")
-        text = f"points of macro-F1 below the unattacked mean, 20 % hostile, {rows_of(cohort)}"
-        panel.set_title(text, loc="left", fontsize=10)
-    return _saved(figure, "robust.png")
-
-
-def _curves(cells: list[Found]) -> Path:
-    """What ships: the worst attack and all attacks' mean, beside what the absence of the hostile clients' data costs."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 3.4), layout="constrained")
-    panels = figure.subplots(1, len(COHORTS), sharey=True)
-    here = shipped(cells, "ciciomt2024", 0.5)
-    for panel, cohort in zip(panels, COHORTS, strict=True):
-        lines: dict[str, list[float]] = {"worst attack": [], "mean of the attacks": [], "hostile clients absent": []}
-        for share in SHARES:
-            gaps = [g for a, g in _gaps(cells, of(here, share=share, cohort=cohort)).items() if a != "none"]
-            absent = of(cells, data="ciciomt2024", alpha=0.5, share=share, attack="absent", rule="mean")
-            lines["worst attack"].append(max(gaps, default=float("nan")))
-            lines["mean of the attacks"].append(statistics.fmean(gaps) if gaps else float("nan"))
-            lines["hostile clients absent"].append(lost(cells, absent) if absent else float("nan"))
-        for (name, values), style in zip(lines.items(), ("o-", "s--", ":"), strict=True):
-            panel.plot([100 * share for share in SHARES], values, style, label=name, markersize=4)
-        panel.set_title(rows_of(cohort), fontsize=10)
-        panel.set_xlabel("hostile clients, %")
-        panel.axhline(0, color="0.8", linewidth=0.8, zorder=0)
-    panels[0].set_ylabel("points of macro-F1 lost")
-    panels[0].legend(fontsize=8, frameon=False)
-    return _saved(figure, "robust-curve.png")
-
-
-def _saved(figure: Any, name: str) -> Path:
-    path = PICTURES / name
-    figure.savefig(path, dpi=110, facecolor="white", metadata={"Software": None})
-    return path
-
-
-if __name__ == "__main__":
-    for drawn in draw(json.loads((ROOT / "bench" / "results" / "robust.json").read_text(encoding="utf-8"))):
-        print(drawn)
