@@ -25,6 +25,7 @@ from bench.hostile_cells import (
     lost_by_attack,
     of,
     rows_of,
+    seeds_of,
     shipped,
     title,
 )
@@ -76,28 +77,19 @@ def _painted(panel: Any, values: list[list[float]]) -> None:
 
 
 def _heat(cells: list[Found]) -> Path:
-    """Rules by attacks on seed 2, rows of one client above cohorts of five; what ships is the last line."""
+    """Rules by attacks, rows of one client above cohorts of five; what ships is the last line."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 9), layout="constrained")
     for panel, cohort in zip(figure.subplots(2, 1), (1, 5), strict=True):
-        here = of(
-            cells, data="ciciomt2024", alpha=0.5, share=0.2, cohort=cohort, seed=2, keep=0.0, root=default(cohort)[1]
-        )
-        found = {(c["rule"], bool(c.get("watch"))) for c in here}
-        rules = [
-            r
-            for r in sorted(found, key=lambda r: (r[1], r[0] != "mean", r[0]))
-            if len(of(here, rule=r[0], watch=r[1])) > 1
-        ]
-        values = [
-            [lost(cells, got) if (got := of(here, rule=r, watch=w, attack=a)) else float("nan") for a in ORDER]
-            for r, w in rules
-        ]
-        _painted(panel, values)
-        panel.set_yticks(range(len(rules)), [title(r, default(cohort)[1], w) for r, w in rules])
+        here, (rule, root) = alone(cells, 0.2, cohort), default(cohort)
+        rules = sorted({c["rule"] for c in here}, key=lambda name: (name != "mean", name))
+        ships = of(shipped(cells, "ciciomt2024", 0.5), share=0.2, cohort=cohort)
+        gaps = [lost_by_attack(cells, got) for got in (*(of(here, rule=name) for name in rules), ships)]
+        _painted(panel, [[line.get(attack, float("nan")) for attack in ORDER] for line in gaps])
+        panel.set_yticks(range(len(gaps)), [*(title(name, root) for name in rules), title(rule, root, watch=True)])
         panel.set_xticks(range(len(ORDER)), ORDER if cohort == 5 else [""] * len(ORDER), rotation=35, ha="right")
-        text = f"points of macro-F1 below the unattacked mean, 20 % hostile, {rows_of(cohort)}"
+        text = f"points of macro-F1 below the unattacked mean, 20 % hostile, {rows_of(cohort)} ({seeds_of(here)})"
         panel.set_title(text, loc="left", fontsize=10)
     return _saved(figure, "robust.png")
 

@@ -63,6 +63,14 @@ def mean(cells: Sequence[Found], key: str = "macro_f1") -> float:
     return statistics.fmean(c[key] for c in cells)
 
 
+def spread(scores: Sequence[float]) -> str:
+    """Mean and standard deviation in words; nothing where nothing ran."""
+    if not scores:
+        return ""
+    deviation = f" ± {statistics.stdev(scores):.3f}" if len(scores) > 1 else ""
+    return f"{statistics.fmean(scores):.3f}{deviation}"
+
+
 def unattacked(cells: Iterable[Found], data: str, alpha: float, seeds: Iterable[int]) -> float:
     """Macro-F1 of the plain mean over all clients' rows when nobody attacks; not a number where it was not run."""
     wanted = set(seeds)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-
 from bench.hostile_cells import (
     COHORTS,
     ORDER,
@@ -16,6 +14,7 @@ from bench.hostile_cells import (
     rows_of,
     seeds_of,
     shipped,
+    spread,
     title,
     unattacked,
 )
@@ -71,13 +70,6 @@ def _head(first: str) -> list[str]:
 
 def _texts(row: list[Found]) -> list[str]:
     """Macro-F1 by attack, and the backdoor's success."""
-    scores = [_spread([c["macro_f1"] for c in of(row, attack=attack)]) for attack in ORDER]
+    scores = [spread([c["macro_f1"] for c in of(row, attack=attack)]) for attack in ORDER]
     planted = of(row, attack="model-replacement")
     return [*scores, f"{mean(planted, 'backdoor'):.0%}" if planted else ""]
-
-
-def _spread(scores: list[float]) -> str:
-    if not scores:
-        return ""
-    spread = f" ± {statistics.stdev(scores):.3f}" if len(scores) > 1 else ""
-    return f"{statistics.fmean(scores):.3f}{spread}"

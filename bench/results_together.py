@@ -9,14 +9,13 @@ import json
 import statistics
 import sys
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+from bench.hostile_cells import Found, of, spread
 from bench.together import ATTACKS, BUILDS
 
 PICTURE = ROOT / "docs" / "pictures" / "together.png"
-Found = dict[str, Any]
 BYTES = {
     "rounds_up_per_client": "up per gateway in the 100 rounds",
     "rounds_down_per_client": "down in the rounds",
@@ -38,12 +37,12 @@ def section(found: Found) -> str:
         "|---" * (len(BUILDS) + 1) + "|",
     ]
     for attack in ATTACKS:
-        texts = [_spread(_of(runs, build, attack), len(seeds)) for build in BUILDS]
+        texts = [_spread(of(runs, build=build, attack=attack), len(seeds)) for build in BUILDS]
         lines.append(f"| {attack} | {' | '.join(texts)} |")
-    planted = [[r["backdoor"] for r in _of(runs, build, "model-replacement")] for build in BUILDS]
+    planted = [[r["backdoor"] for r in of(runs, build=build, attack="model-replacement")] for build in BUILDS]
     lines.append(f"| backdoor success | {' | '.join(f'{statistics.fmean(b):.0%}' if b else '' for b in planted)} |")
     for key, name in BYTES.items():
-        calm = [[r[key] / 1e3 for r in _of(runs, build, "none")] for build in BUILDS]
+        calm = [[r[key] / 1e3 for r in of(runs, build=build, attack="none")] for build in BUILDS]
         texts = [f"{statistics.fmean(b):,.0f}" if b else "" for b in calm]
         lines.append(f"| kB {name}, nobody attacks | {' | '.join(texts)} |")
     picture = "![Macro-F1 under attack, FedAvg beside the whole system](pictures/together.png)\n"
@@ -55,7 +54,7 @@ def _expelled(runs: list[Found]) -> list[str]:
     watched = list(BUILDS)[1:]  # FedAvg looks at nobody
     lines = [f"| gateways expelled under | {' | '.join(watched)} |", "|---" * (len(watched) + 1) + "|"]
     for attack in ATTACKS:
-        cells = [_caught(_of(runs, build, attack)) for build in watched]
+        cells = [_caught(of(runs, build=build, attack=attack)) for build in watched]
         lines.append(f"| {attack} | {' | '.join(cells)} |")
     return lines
 
@@ -68,16 +67,9 @@ def _caught(runs: list[Found]) -> str:
     return f"{of}{when}{'; ' if of else ''}{honest} honest"
 
 
-def _of(runs: list[Found], build: str, attack: str) -> list[Found]:
-    return [r for r in runs if (r["build"], r["attack"]) == (build, attack)]
-
-
 def _spread(runs: list[Found], seeds: int) -> str:
-    if not runs:
-        return ""
-    scores = [r["macro_f1"] for r in runs]
-    spread = f" ± {statistics.stdev(scores):.3f}" if len(scores) > 1 else ""
-    return f"{statistics.fmean(scores):.3f}{spread}" + ("" if len(scores) == seeds else f" ({len(scores)})")
+    few = f" ({len(runs)})" if 0 < len(runs) < seeds else ""
+    return spread([r["macro_f1"] for r in runs]) + few
 
 
 NOTE = """FedAvg goes under where an attacker optimises against the mean, and takes every backdoor. What the whole system gives up for all its layers stands in the first line, what an attack takes from it in the others.
@@ -99,7 +91,7 @@ def draw(found: Found) -> Path:
     panel = figure.subplots()
     width = 0.8 / len(BUILDS)
     for number, (build, colour) in enumerate(zip(BUILDS, ("0.6", "#7fb3d5", "#2874a6", "#d35400"), strict=True)):
-        scores = [[r["macro_f1"] for r in _of(runs, build, attack)] for attack in ATTACKS]
+        scores = [[r["macro_f1"] for r in of(runs, build=build, attack=attack)] for attack in ATTACKS]
         means = [statistics.fmean(s) if s else 0.0 for s in scores]
         spreads = [statistics.stdev(s) if len(s) > 1 else 0.0 for s in scores]
         at = [k + (number - (len(BUILDS) - 1) / 2) * width for k in range(len(ATTACKS))]

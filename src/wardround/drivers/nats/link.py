@@ -111,15 +111,12 @@ async def connect(servers: list[str], keys: KeyFolder, owner: str, on_back: Call
     }
     try:
         await connection.connect(**{**options, "max_reconnect_attempts": -1, "allow_reconnect": False})
-    except nats.errors.Error as error:
+    except (nats.errors.Error, OSError, TimeoutError) as error:
         await connection.close()
         if "authorization" in str(error).lower():
             raise UsageError(
                 f"the broker refuses the key of {owner}: its public key is not in the roster; see wardround keys"
             ) from error
-        raise LinkError(str(error)) from error
-    except (OSError, TimeoutError) as error:
-        await connection.close()
         raise LinkError(str(error)) from error
     except asyncio.CancelledError:  # something that is no broker listens there, and says nothing
         await connection.close()
